@@ -1,0 +1,1 @@
+"""Fine-tuning on what synthgen made (a later part of the project)."""

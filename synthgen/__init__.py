@@ -1,0 +1,1 @@
+"""From seeds to a dataset: synthetic instruction data on any model server."""

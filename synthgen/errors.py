@@ -1,0 +1,70 @@
+"""Every error says its fate: try again, give up the task, or stop the run with an exit code."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+Fate = Literal["retry", "reject", "fail", "stop"]
+
+
+class SynthgenError(Exception):
+    """The root; its text is one line for the user: what, where, what to do."""
+
+    fate: ClassVar[Fate] = "stop"
+    exit_code: ClassVar[int] = 70
+
+
+class UsageError(SynthgenError):
+    """The user's own input is at fault: a flag, a seed row, a template, a folder."""
+
+    exit_code = 2
+
+
+class StoreError(SynthgenError):
+    """The run folder cannot be used: locked, of another version, disk full, not writable."""
+
+    exit_code = 3
+
+
+class BackendError(SynthgenError):
+    """The server did not answer this time: timeout, connection, 429, 5xx."""
+
+    fate = "retry"
+    exit_code = 5
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RequestRefused(BackendError):
+    """This request will never be answered: prompt too long, malformed, content filter."""
+
+    fate = "fail"
+
+
+class NotAllowed(BackendError):
+    """No request of this run will be answered: bad key, unknown model, nobody at the address."""
+
+    fate = "stop"
+    exit_code = 4
+
+
+class ParseError(SynthgenError):
+    """The answer has not the form that the prompt asked for."""
+
+    fate = "reject"
+
+    def __init__(self, message: str, *, text: str = "") -> None:
+        super().__init__(message)
+        self.text = text
+
+
+class VerifierError(SynthgenError):
+    """A verifier broke; never score 0 for it."""
+
+
+class StoppedEarly(SynthgenError):
+    """The run ended before its target with everything whole; the same command continues."""
+
+    exit_code = 7

@@ -1,0 +1,138 @@
+"""The nouns: what travels between the rooms, all frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Role = Literal["system", "user", "assistant", "tool"]
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """One row of what the user brought; `fields` keeps its own columns, `where` is `file:line`."""
+
+    id: str
+    fields: Mapping[str, Any]
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One unit of work of a recipe: everything that its coroutine needs beside the answers."""
+
+    id: str
+    vars: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call the model asks for; `arguments` is the object, not its JSON text."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+    reasoning: str | None = None
+    weight: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How to draw tokens: vLLM's names and meanings; None leaves it to the server."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one model is asked once: messages go to chat, a string to raw completion.
+
+    `body` is the canonical JSON of everything but the seed: what is hashed is what is sent.
+    """
+
+    model: str
+    prompt: str | tuple[Message, ...]
+    sampling: SamplingParams = SamplingParams()
+    tools: tuple[Mapping[str, Any], ...] = ()
+    schema: Mapping[str, Any] | None = None
+    kind: Literal["generate", "embed"] = "generate"
+    body: bytes = field(default=b"", compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What came back; token counts are None where the server does not tell."""
+
+    text: str
+    finish_reason: FinishReason = "stop"
+    tool_calls: tuple[ToolCall, ...] = ()
+    reasoning: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One row of the dataset in making, a superset of every format that it is written to."""
+
+    messages: tuple[Message, ...] = ()
+    text: str | None = None
+    rejected: tuple[Message, ...] = ()
+    reference: str | None = None
+    label: bool | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
+    input_split: tuple[str, str] | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """What was answered but is not used: why, and the sample if it came that far."""
+
+    reason: str
+    detail: str = ""
+    sample: Sample | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What one server said of itself when it was asked once."""
+
+    models: tuple[str, ...] = ()
+    context_tokens: int | None = None
+    completions: bool = True
+    seed: bool = True
+    software: str = "unknown"
+
+
+class Backend(Protocol):
+    """One way to reach a model. Errors are those of `errors`, never the vendor's."""
+
+    name: str
+
+    async def probe(self) -> Capabilities: ...
+
+    async def complete(self, request: Request) -> Completion: ...
+
+    async def aclose(self) -> None: ...
