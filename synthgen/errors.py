@@ -35,6 +35,7 @@ class BackendError(SynthgenError):
     def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.attempts = 1
 
 
 class RequestRefused(BackendError):

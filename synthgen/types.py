@@ -116,14 +116,27 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """What was never answered: the last error, and how often it was tried."""
+
+    error: str
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What one server said of itself when it was asked once."""
+    """What one server said of itself when it was asked once; None where it does not say.
+
+    `tokens_per_char` is (letters of other scripts, Chinese characters), measured with its tokenizer or estimated.
+    """
 
     models: tuple[str, ...] = ()
     context_tokens: int | None = None
-    completions: bool = True
-    seed: bool = True
+    completions: bool | None = None
+    seed: bool | None = None
     software: str = "unknown"
+    tokens_per_char: tuple[float, float] = (0.3, 1.0)
+    measured_tokens: bool = False
 
 
 class Backend(Protocol):

@@ -1,0 +1,33 @@
+"""The one tokenizer of this room: words of Latin scripts, single characters of Chinese and kana."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Ideographs (with extensions and compatibility forms) and kana stand alone: rouge_score's own
+# tokenizer keeps [a-z0-9] only and finds no similarity between two identical Chinese sentences.
+CJK = "\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_WORD = re.compile(rf"[{CJK}]|(?:(?![{CJK}])[^\W_])+")
+_ONE_CJK = re.compile(rf"[{CJK}]")
+
+
+def words(text: str) -> list[str]:
+    """Tokens after NFKC and casefold; on ASCII the same as rouge_score's, without stemming."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def cjk_count(text: str) -> int:
+    """How many Chinese characters and kana the text has."""
+    return len(_ONE_CJK.findall(text))
+
+
+def cjk_share(text: str) -> float:
+    """Share of Chinese characters and kana among the characters that are not white space, 0 to 1."""
+    letters = sum(1 for c in text if not c.isspace())
+    return cjk_count(text) / letters if letters else 0.0
+
+
+def is_cjk(tokens: list[str]) -> bool:
+    """More than half of the tokens are Chinese characters or kana."""
+    return 2 * sum(1 for t in tokens if _ONE_CJK.match(t)) > len(tokens)

@@ -1,0 +1,221 @@
+"""What a recipe is: seeds become tasks, and one coroutine turns a task into samples by asking models."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from difflib import get_close_matches
+from pathlib import Path
+from random import Random
+from typing import Any, ClassVar, Protocol, TypeVar, cast
+
+from synthgen import prompts
+from synthgen.dedup import Near
+from synthgen.errors import BackendError, ParseError, UsageError
+from synthgen.types import Completion, Failure, Message, Rejection, Sample, SamplingParams, Seed, Task
+
+Item = Sample | Rejection | Failure
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """A number, word or switch of a recipe that `--set` changes; `zh` is the default for Chinese."""
+
+    default: Any
+    help: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    zh: Any = None
+
+    def value(self, lang: str) -> Any:
+        return self.zh if lang == "zh" and self.zh is not None else self.default
+
+    def parse(self, name: str, text: str) -> Any:
+        """The value that a user typed. Raises UsageError with the type or the range."""
+        kind = type(self.default)
+        try:
+            value = _boolean(text) if kind is bool else kind(text)
+        except ValueError:
+            raise UsageError(f"--set {name}={text}: {_KINDS[kind]} is expected") from None
+        if self.choices and value not in self.choices:
+            raise UsageError(f"--set {name}={text}: one of {', '.join(self.choices)} is expected")
+        low, high = self.low, self.high
+        if (low is not None and value < low) or (high is not None and value > high):
+            raise UsageError(f"--set {name}={text}: out of range ({_range(low, high)})")
+        return value
+
+
+_KINDS: dict[type, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+
+
+def _boolean(text: str) -> bool:
+    word = text.strip().lower()
+    if word in ("true", "yes", "on", "1"):
+        return True
+    if word in ("false", "no", "off", "0"):
+        return False
+    raise ValueError(text)
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is not None and high is not None:
+        return f"{low:g} to {high:g}"
+    return f"at least {low:g}" if low is not None else f"at most {high:g}"
+
+
+def knob(
+    default: T,
+    help: str,  # noqa: A002 - the word that the user reads
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    zh: T | None = None,
+) -> T:
+    """Declare a knob as a class attribute: `items = knob(20, "tasks asked for", low=1, zh=10)`."""
+    return cast(T, Knob(default, help, low, high, choices, zh))
+
+
+class Ask(Protocol):
+    """How a recipe reaches models: stored, retried, counted and cut to the context behind this call."""
+
+    async def __call__(
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        role: str = "default",
+        sampling: SamplingParams | None = None,
+        schema: Mapping[str, Any] | None = None,
+    ) -> Completion: ...
+
+    def nearest(self, text: str) -> Near | None:
+        """What the text comes too close to among all that was accepted when this task was made."""
+        ...
+
+
+class Pool(Protocol):
+    """What a growing recipe may see when it makes a task: accepted samples up to a fixed earlier task."""
+
+    @property
+    def instructions(self) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a recipe is told about this run; `count_tokens` is the server's tokenizer or a stated estimate."""
+
+    lang: str = "en"
+    context_tokens: int | None = None
+    count_tokens: Callable[[str], int] = len
+    prompts: tuple[Path, ...] = ()
+    sampling: SamplingParams = SamplingParams()
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Recipe(ABC):
+    """Subclass it in a file of recipes/, give it prompts/<name>/*.jinja, and the command line knows it."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    source: ClassVar[str] = ""
+    templates: ClassVar[tuple[str, ...]] = ()
+    formats: ClassVar[tuple[str, ...]] = ("alpaca", "sharegpt")
+    grows: ClassVar[bool] = False
+
+    def __init__(self, setting: Setting) -> None:
+        """Raises UsageError on an unknown knob, a value out of range, a template that does not hold."""
+        self.lang = setting.lang
+        self.context_tokens = setting.context_tokens
+        self.count_tokens = setting.count_tokens
+        self.notes: list[str] = []
+        known = self.knobs()
+        for name in setting.values:
+            if name not in known:
+                near = get_close_matches(name, known, n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise UsageError(f"--set {name}: {self.name} has no such knob{hint} (synthgen recipes {self.name})")
+        for name, one in known.items():
+            given = setting.values.get(name)
+            setattr(self, name, one.value(self.lang) if given is None else one.parse(name, str(given)))
+        self.prompts = {
+            part: prompts.load(f"{self.name}/{part}", self.lang, setting.prompts) for part in self.templates
+        }
+        own = {k: v for k, v in asdict(setting.sampling).items() if v not in (None, ())}
+        self.sampling = replace(self.own_sampling(), **own)
+        self.fit()
+
+    @classmethod
+    def knobs(cls) -> dict[str, Knob]:
+        """Every knob by name, in the order of the source."""
+        found: dict[str, Knob] = {}
+        for parent in reversed(cls.__mro__):
+            found.update({k: v for k, v in vars(parent).items() if isinstance(v, Knob)})
+        return found
+
+    def own_sampling(self) -> SamplingParams:
+        """The method's published sampling, which command-line flags override."""
+        return SamplingParams()
+
+    def fit(self) -> None:
+        """Shrink knobs to `context_tokens` and say so in one line of `notes`; called once at the start."""
+        return
+
+    def tasks(self, seeds: Sequence[Seed], rng: Random) -> Iterator[Task]:
+        """Tasks, lazily, endless where the recipe can make ever more; `rng` is its only source of chance."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither tasks() nor rounds()")
+
+    def rounds(self, seeds: Sequence[Seed], pool: Pool, rng: Random) -> Iterator[Task]:
+        """The same for a recipe that grows its own seeds: `pool` is what it may see at each next()."""
+        return self.tasks(seeds, rng)
+
+    @abstractmethod
+    async def run(self, task: Task, ask: Ask) -> list[Item]:
+        """One task. The result may depend on the task and the answers alone."""
+
+    def render(self, part: str, **values: Any) -> tuple[Message, ...]:
+        """The messages of one of this recipe's templates."""
+        return self.prompts[part].render(**values)
+
+
+async def gather(parts: Iterable[Awaitable[list[Item]]]) -> list[Item]:
+    """Run parts of a task side by side; a request that failed costs its own part, not its neighbours'."""
+    items: list[Item] = []
+    for result in await asyncio.gather(*parts, return_exceptions=True):
+        if isinstance(result, BaseException):
+            items.append(as_item(result))
+        else:
+            items.extend(result)
+    return items
+
+
+def as_item(error: BaseException) -> Rejection | Failure:
+    """An error that ends one task only, as its row; every other error is raised again."""
+    if isinstance(error, ParseError):
+        return Rejection("parse", str(error))
+    if isinstance(error, BackendError) and error.fate in ("retry", "fail"):
+        return Failure(str(error), error.attempts)
+    raise error
+
+
+def demonstrations(rng: Random, seeds: Sequence[Seed], count: int) -> list[Seed]:
+    """`count` different seeds in random order, all of them when there are fewer."""
+    return rng.sample(list(seeds), min(count, len(seeds)))
+
+
+def sample(
+    instruction: str,
+    given: str,
+    output: str,
+    **meta: Any,
+) -> Sample:
+    """A single-turn sample; input joins the instruction with a newline, as LLaMA-Factory reads it."""
+    user = f"{instruction}\n{given}" if given else instruction
+    return Sample(
+        messages=(Message("user", user), Message("assistant", output)),
+        input_split=(instruction, given),
+        meta=meta,
+    )

@@ -1,0 +1,52 @@
+"""Fixtures for the whole test run: the real vLLM server, one for all tests and more for tests that break theirs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from vllm_server import START_SECONDS, Server, serving, why_unusable
+
+VLLM_FIXTURES = {"vllm_python", "vllm_url", "vllm_factory"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever asks for a server is marked `vllm`, and has time for two to start."""
+    for item in items:
+        if VLLM_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("vllm")
+            item.add_marker(pytest.mark.timeout(600 + 2 * START_SECONDS))
+
+
+@pytest.fixture(scope="session")
+def vllm_python() -> str:
+    python = os.environ.get("SYNTHGEN_VLLM_PYTHON")
+    if reason := why_unusable(python):
+        pytest.skip(reason)
+    assert python is not None
+    return python
+
+
+@pytest.fixture(scope="session")
+def vllm_url(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The one server that the session shares, without `/v1`: started by the first test that asks. Leave it alive."""
+    with serving(vllm_python, tmp_path_factory.mktemp("vllm") / "server.log") as server:
+        yield server.url
+
+
+@pytest.fixture
+def vllm_factory(vllm_python: str, vllm_url: str, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """`vllm_factory(*flags)` starts a server of the test's own, on core 1, to kill or to start with other flags.
+
+    It asks for `vllm_url` because a second server must start after the first: both size themselves by free memory.
+    """
+    with ExitStack() as stack:
+
+        def start(*flags: str) -> Server:
+            return stack.enter_context(serving(vllm_python, tmp_path / "vllm.log", *flags, core=1))
+
+        yield start
