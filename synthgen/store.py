@@ -1,0 +1,340 @@
+"""A run on disk: one SQLite file in WAL mode; a completion is in it before anyone uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from synthgen.errors import StoreError
+from synthgen.types import Completion, ToolCall
+
+SCHEMA = 1
+_PRAGMAS = (
+    "page_size=8192", "journal_mode=wal", "synchronous=full",
+    "wal_autocheckpoint=2000", "cache_size=-8000", "busy_timeout=5000",
+)  # fmt: skip
+# Bodies stand apart from the index: inside a table without rowid they cost six times the write time.
+_TABLES = """
+create table if not exists meta(name text primary key, value) without rowid;
+create table if not exists identity(key blob primary key, n integer not null) without rowid;
+create table if not exists completion(n integer primary key, task text not null, model text, text text, finish text,
+                                      prompt_tokens int, completion_tokens int, extra blob);
+create table if not exists sample(ord integer primary key, task text not null, reason text, body blob not null);
+create table if not exists failure(task text primary key, error text, attempts int);
+create table if not exists batch(id text primary key, backend text, state text, keys blob);
+"""
+_STOP = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What became of one sample of a task: reason None is accepted; `body` is JSON."""
+
+    reason: str | None
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    key: bytes
+    task: str
+    model: str
+    completion: Completion
+    done: asyncio.Future[None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    task: str
+    rows: tuple[Decision, ...]
+    failures: tuple[tuple[str, str, int], ...]
+    decided: int
+
+
+class Store:
+    """The one writer of a run folder; a second live run on it is refused with the process that holds it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open or create `folder/run.sqlite`. Raises StoreError when it is locked, foreign or not writable."""
+        self.folder = folder
+        self.path = folder / "run.sqlite"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(folder / "run.lock")
+            self._reader = connect(self.path)
+        except (OSError, sqlite3.Error) as error:
+            raise explain(error, folder) from error
+        self.was_empty = self._one("select 1 from identity limit 1") is None
+        self._next = int(self._one("select coalesce(max(n), 0) from completion") or 0) + 1
+        self._error: StoreError | None = None
+        self._queue: queue.SimpleQueue[_Saved | _Decided | threading.Event | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write, name="store", daemon=True)
+        self._thread.start()
+
+    def _one(self, sql: str, *values: Any) -> Any:
+        row = self._reader.execute(sql, values).fetchone()
+        return row[0] if row else None
+
+    def meta(self, name: str) -> Any:
+        """A value that belongs to the run as a whole, None if it was never set."""
+        return self._one("select value from meta where name = ?", name)
+
+    def find(self, key: bytes) -> Completion | None:
+        """The stored answer to a request, None if it was never answered."""
+        row = self._reader.execute(
+            "select text, finish, prompt_tokens, completion_tokens, extra from identity join completion using (n) "
+            "where key = ?",
+            (key,),
+        ).fetchone()
+        return None if row is None else _completion(row)
+
+    async def save(self, key: bytes, task: str, model: str, completion: Completion) -> None:
+        """Returns when the completion is on disk. Raises StoreError when it cannot be."""
+        if self._error is not None:
+            raise self._error
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.put(_Saved(key, task, model, completion, done))
+        await done
+
+    def decide(
+        self, task: str, rows: Sequence[Decision], failures: Sequence[tuple[str, str, int]], decided: int
+    ) -> None:
+        """Record what became of a task; `decided` tasks are then settled. Written behind, in order."""
+        if self._error is not None:
+            raise self._error
+        self._queue.put(_Decided(task, tuple(rows), tuple(failures), decided))
+
+    def flush(self) -> None:
+        """Wait until everything handed in is on disk. Raises StoreError when something could not be written."""
+        event = threading.Event()
+        self._queue.put(event)
+        event.wait()
+        if self._error is not None:
+            raise self._error
+
+    def start(self, **meta: Any) -> None:
+        """Set values of the run before it works; not for use while requests are under way."""
+        self.flush()
+        with self._writing() as db:
+            db.executemany("insert or replace into meta values (?, ?)", list(meta.items()))
+
+    def forget_decisions(self, after_ord: int, decided: int) -> None:
+        """Undo what was decided after a sample, so that those tasks are run again from stored answers."""
+        self.flush()
+        with self._writing() as db:
+            db.execute("delete from sample where ord > ?", (after_ord,))
+            db.execute("insert or replace into meta values ('decided', ?)", (decided,))
+
+    def forget_failures(self, tasks: Sequence[str]) -> None:
+        """Drop failure rows, so that the tasks are asked again."""
+        with self._writing() as db:
+            db.executemany("delete from failure where task = ?", [(t,) for t in tasks])
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """The reader's connection, in a transaction: only while the writer thread is idle."""
+        try:
+            self._reader.execute("begin immediate")
+            yield self._reader
+            self._reader.execute("commit")
+        except sqlite3.Error as error:
+            raise explain(error, self.folder) from error
+
+    def samples(self) -> Iterator[tuple[int, str, str | None, bytes]]:
+        """(ord, task, reason, body) of every decided sample, in task order."""
+        return samples(self._reader)
+
+    def failures(self) -> list[tuple[str, str, int]]:
+        """(task, error, attempts), in task order."""
+        return failures(self._reader)
+
+    def close(self) -> None:
+        """Write what is left, fold the log into the file, give the folder free."""
+        self._queue.put(_STOP)
+        self._thread.join()
+        with contextlib.suppress(sqlite3.Error):  # a full disk leaves the log beside the file, which is whole too
+            self._reader.execute("pragma wal_checkpoint(truncate)")
+        self._reader.close()
+        self._lock.close()
+        with contextlib.suppress(OSError):
+            (self.folder / "run.lock").unlink()
+
+    def _write(self) -> None:
+        """The writer thread: takes what has gathered, commits, wakes everyone of the batch at once."""
+        db: sqlite3.Connection | None = None
+        last = False
+        while not last:
+            batch = [self._queue.get()]
+            while not self._queue.empty():
+                batch.append(self._queue.get())
+            last = _STOP in batch
+            if self._error is None:
+                try:
+                    db = db or connect(self.path)
+                    self._commit(db, batch)
+                except (sqlite3.Error, OSError) as error:
+                    self._error = explain(error, self.folder)
+            self._wake(batch)
+        if db is not None:
+            db.close()
+
+    def _commit(self, db: sqlite3.Connection, batch: Sequence[object]) -> None:
+        saved = [b for b in batch if isinstance(b, _Saved)]
+        decided = [b for b in batch if isinstance(b, _Decided)]
+        if not saved and not decided:
+            return
+        db.execute("begin immediate")
+        try:
+            first, self._next = self._next, self._next + len(saved)
+            db.executemany("insert or replace into identity values (?, ?)", [(s.key, first + i) for i, s in enumerate(saved)])
+            db.executemany(
+                "insert into completion values (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(first + i, s.task, s.model, *_columns(s.completion)) for i, s in enumerate(saved)],
+            )
+            if decided:
+                rows = [(d.task, r.reason, r.body) for d in decided for r in d.rows]
+                db.executemany("insert into sample(task, reason, body) values (?, ?, ?)", rows)
+                db.executemany("insert or replace into failure values (?, ?, ?)", [f for d in decided for f in d.failures])
+                db.execute("insert or replace into meta values ('decided', ?)", (decided[-1].decided,))
+            db.execute("commit")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("rollback")
+            raise
+
+    def _wake(self, batch: Sequence[object]) -> None:
+        for event in batch:
+            if isinstance(event, threading.Event):
+                event.set()
+        waiting = [b.done for b in batch if isinstance(b, _Saved)]
+        if waiting:
+            with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
+                waiting[0].get_loop().call_soon_threadsafe(_settle, waiting, self._error)
+
+
+def _settle(waiting: Sequence[asyncio.Future[None]], error: StoreError | None) -> None:
+    for future in waiting:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection to a run. Raises StoreError when the file is of another version or no run at all."""
+    if read_only:
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    else:
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        for pragma in _PRAGMAS:
+            db.execute(f"pragma {pragma}")
+        db.executescript(_TABLES)
+        db.execute("insert or ignore into meta values ('schema', ?)", (SCHEMA,))
+    found = db.execute("select value from meta where name = 'schema'").fetchone()
+    if found is None or found[0] != SCHEMA:
+        version = found[0] if found else "unknown"
+        raise StoreError(f"{path}: written by another version (schema {version}, this is {SCHEMA}); use another --out")
+    return db
+
+
+def samples(db: sqlite3.Connection) -> Iterator[tuple[int, str, str | None, bytes]]:
+    """(ord, task, reason, body) in task order."""
+    yield from db.execute("select ord, task, reason, body from sample order by ord")
+
+
+def failures(db: sqlite3.Connection) -> list[tuple[str, str, int]]:
+    """(task, error, attempts); task ids of a recipe sort in task order."""
+    return list(db.execute("select task, error, attempts from failure order by task"))
+
+
+def totals(db: sqlite3.Connection) -> tuple[int, int, int]:
+    """(completions, prompt tokens, completion tokens) of the run so far."""
+    row = db.execute(
+        "select count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0) from completion"
+    ).fetchone()
+    return int(row[0]), int(row[1]), int(row[2])
+
+
+def holder(folder: Path) -> int | None:
+    """The process that works on a run folder now, None when nobody does."""
+    path = folder / "run.lock"
+    try:
+        with path.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = path.read_text().strip()
+        return int(text) if text.isdigit() else 0
+    except OSError:
+        return None
+    return None
+
+
+def explain(error: BaseException, folder: Path) -> StoreError:
+    """One line for the user from what SQLite or the file system says."""
+    if isinstance(error, StoreError):
+        return error
+    text = str(error)
+    if "full" in text or getattr(error, "errno", None) == 28:
+        return StoreError(f"{folder}: the disk is full; free some space and run the same command again")
+    if "not a database" in text or "malformed" in text:
+        return StoreError(f"{folder}/run.sqlite: not a run of synthgen ({text}); use another --out")
+    if isinstance(error, PermissionError) or "readonly" in text or "unable to open" in text or "Read-only" in text:
+        return StoreError(f"{folder}: not writable ({text}); choose another --out")
+    return StoreError(f"{folder}: {text}")
+
+
+def _lock(path: Path) -> IO[str]:
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        who = file.read().strip() or "unknown"
+        file.close()
+        raise StoreError(f"{path.parent}: in use by process {who}; wait for it, or give another --out") from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def _columns(completion: Completion) -> tuple[str, str, int | None, int | None, bytes | None]:
+    extra: dict[str, Any] = {}
+    if completion.tool_calls:
+        extra["tool_calls"] = [{"name": c.name, "arguments": c.arguments, "id": c.id} for c in completion.tool_calls]
+    if completion.reasoning:
+        extra["reasoning"] = completion.reasoning
+    return (
+        completion.text,
+        completion.finish_reason,
+        completion.prompt_tokens,
+        completion.completion_tokens,
+        orjson.dumps(extra) if extra else None,
+    )
+
+
+def _completion(row: Sequence[Any]) -> Completion:
+    text, finish, prompt_tokens, completion_tokens, extra = row
+    more = orjson.loads(extra) if extra else {}
+    return Completion(
+        text=text,
+        finish_reason=finish,
+        tool_calls=tuple(ToolCall(**c) for c in more.get("tool_calls", ())),
+        reasoning=more.get("reasoning"),
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+    )
+
+
