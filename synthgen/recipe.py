@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
+from fractions import Fraction
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Protocol, TypeVar, cast
@@ -98,10 +99,11 @@ class Ask(Protocol):
 
 
 class Pool(Protocol):
-    """What a growing recipe may see when it makes a task: accepted samples up to a fixed earlier task."""
+    """What a growing recipe may see when it makes a task: (id, instruction) accepted up to a fixed earlier task."""
 
-    @property
-    def instructions(self) -> Sequence[str]: ...
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, at: int) -> tuple[str, str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,9 @@ class Recipe(ABC):
     formats: ClassVar[tuple[str, ...]] = ("alpaca", "sharegpt")
     grows: ClassVar[bool] = False
 
+    novelty = knob(0.7, "ROUGE-L above which an instruction is too close to an earlier one", low=0.05, high=1.0)
+    novelty_cjk = knob(0.8, "the same where most of the text is Chinese, on characters", low=0.05, high=1.0)
+
     def __init__(self, setting: Setting) -> None:
         """Raises UsageError on an unknown knob, a value out of range, a template that does not hold."""
         self.lang = setting.lang
@@ -146,7 +151,6 @@ class Recipe(ABC):
         }
         own = {k: v for k, v in asdict(setting.sampling).items() if v not in (None, ())}
         self.sampling = replace(self.own_sampling(), **own)
-        self.fit()
 
     @classmethod
     def knobs(cls) -> dict[str, Knob]:
@@ -160,8 +164,8 @@ class Recipe(ABC):
         """The method's published sampling, which command-line flags override."""
         return SamplingParams()
 
-    def fit(self) -> None:
-        """Shrink knobs to `context_tokens` and say so in one line of `notes`; called once at the start."""
+    def fit(self, seeds: Sequence[Seed]) -> None:
+        """Shrink to `context_tokens`, saying so in one line of `notes`; called once, before the first task."""
         return
 
     def tasks(self, seeds: Sequence[Seed], rng: Random) -> Iterator[Task]:
@@ -199,6 +203,11 @@ def as_item(error: BaseException) -> Rejection | Failure:
     if isinstance(error, BackendError) and error.fate in ("retry", "fail"):
         return Failure(str(error), error.attempts)
     raise error
+
+
+def thresholds(recipe: Recipe) -> tuple[Fraction, Fraction]:
+    """(words, Chinese characters) as exact fractions: 0.7 is 7/10, not the float beside it."""
+    return Fraction(str(recipe.novelty)), Fraction(str(recipe.novelty_cjk))
 
 
 def demonstrations(rng: Random, seeds: Sequence[Seed], count: int) -> list[Seed]:

@@ -20,6 +20,7 @@ from synthgen.errors import StoreError
 from synthgen.types import Completion, ToolCall
 
 SCHEMA = 1
+LOCK = ".run.lock"  # stays: removing it would let two processes hold two files of one name
 _PRAGMAS = (
     "page_size=8192", "journal_mode=wal", "synchronous=full",
     "wal_autocheckpoint=2000", "cache_size=-8000", "busy_timeout=5000",
@@ -71,7 +72,7 @@ class Store:
         self.path = folder / "run.sqlite"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(folder / "run.lock")
+            self._lock = _lock(folder / LOCK)
             self._reader = connect(self.path)
         except (OSError, sqlite3.Error) as error:
             raise explain(error, folder) from error
@@ -168,7 +169,7 @@ class Store:
         self._reader.close()
         self._lock.close()
         with contextlib.suppress(OSError):
-            (self.folder / "run.lock").unlink()
+            (self.folder / LOCK).unlink()
 
     def _write(self) -> None:
         """The writer thread: takes what has gathered, commits, wakes everyone of the batch at once."""
@@ -270,7 +271,7 @@ def totals(db: sqlite3.Connection) -> tuple[int, int, int]:
 
 def holder(folder: Path) -> int | None:
     """The process that works on a run folder now, None when nobody does."""
-    path = folder / "run.lock"
+    path = folder / LOCK
     try:
         with path.open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

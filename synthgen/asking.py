@@ -1,0 +1,139 @@
+"""Behind `ask`: one request gets one identity, is looked up, sent, put on disk, and only then handed back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from synthgen.backends.wire import encode
+from synthgen.dedup import Near, cjk_count
+from synthgen.errors import UsageError
+from synthgen.load import Pool
+from synthgen.store import Store
+from synthgen.types import Capabilities, Completion, Message, Request, SamplingParams
+
+# Chat frames cost a few tokens a turn that no text shows.
+_FRAME_TOKENS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """A role of the run: which model answers, through which pool, and what its server can do."""
+
+    model: str
+    pool: Pool
+    capabilities: Capabilities
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, by the rates measured with the server's tokenizer or by the stated estimate."""
+        other, cjk = self.capabilities.tokens_per_char
+        ideographs = cjk_count(text)
+        return int((len(text) - ideographs) * other + ideographs * cjk) + 1
+
+
+@dataclass(slots=True)
+class Usage:
+    """What the run has asked and paid so far, live; `served` answers came from the store and cost nothing."""
+
+    requests: int = 0
+    served: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cut: int = 0
+
+    def add(self, completion: Completion) -> None:
+        self.requests += 1
+        self.prompt_tokens += completion.prompt_tokens or 0
+        self.completion_tokens += completion.completion_tokens or 0
+        self.cut += completion.finish_reason == "length"
+
+
+@dataclass(slots=True)
+class Asking:
+    """What all tasks of a run share: the store, the models, the seed, the counters."""
+
+    store: Store
+    speakers: Mapping[str, Speaker]
+    run_seed: int
+    usage: Usage = field(default_factory=Usage)
+
+    def speaker(self, role: str) -> Speaker:
+        found = self.speakers.get(role) or self.speakers.get("default")
+        if found is None:
+            raise UsageError(f"no model for the role {role!r}; give --model")
+        return found
+
+    def request(
+        self,
+        prompt: str | Sequence[Message],
+        role: str,
+        sampling: SamplingParams,
+        schema: Mapping[str, Any] | None,
+    ) -> Request:
+        """The request as it will be sent, without its seed; max_tokens fits what the context leaves."""
+        speaker = self.speaker(role)
+        turns = prompt if isinstance(prompt, str) else tuple(prompt)
+        request = Request(
+            speaker.model, turns, replace(sampling, max_tokens=_room(speaker, turns, sampling.max_tokens)), schema=schema
+        )
+        return replace(request, body=encode(request))
+
+
+class TaskAsk:
+    """`ask` for one task: knows the task's name and what had been accepted when it was made."""
+
+    def __init__(self, shared: Asking, task: str, nearest: Callable[[str], Near | None]) -> None:
+        self._shared = shared
+        self._task = task
+        self._ordinals: Counter[bytes] = Counter()
+        self.nearest = nearest
+
+    async def __call__(
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        role: str = "default",
+        sampling: SamplingParams | None = None,
+        schema: Mapping[str, Any] | None = None,
+    ) -> Completion:
+        shared = self._shared
+        request = shared.request(prompt, role, sampling or SamplingParams(), schema)
+        ordinal = self._ordinals[request.body]
+        self._ordinals[request.body] += 1
+        key = identity(shared.run_seed, self._task, request.body, ordinal)
+        if not shared.store.was_empty:
+            stored = shared.store.find(key)
+            if stored is not None:
+                shared.usage.served += 1
+                return stored
+        seeded = replace(request, sampling=replace(request.sampling, seed=int.from_bytes(key[:4], "big") >> 1))
+        completion = await shared.speaker(role).pool.complete(seeded, self._task)
+        shared.usage.add(completion)
+        await shared.store.save(key, self._task, request.model, completion)
+        return completion
+
+
+def identity(run_seed: int, task: str, body: bytes, ordinal: int) -> bytes:
+    """16 bytes that name one answer: everything that shapes it, and which of several equal requests it is.
+
+    Without the ordinal best-of-n would silently be best-of-1.
+    """
+    name = hashlib.blake2b(f"{run_seed}\x00{task}\x00".encode(), digest_size=16)
+    name.update(body)
+    if ordinal:
+        name.update(b"\x00%d" % ordinal)
+    return name.digest()
+
+
+def _room(speaker: Speaker, prompt: str | tuple[Message, ...], wanted: int | None) -> int | None:
+    context = speaker.capabilities.context_tokens
+    if context is None:
+        return wanted
+    turns = (prompt,) if isinstance(prompt, str) else tuple(m.content for m in prompt)
+    left = context - sum(speaker.count_tokens(t) + _FRAME_TOKENS for t in turns)
+    # Where the estimate says that nothing is left, the server shall be the judge: it refuses with exact numbers.
+    left = max(left, min(16, context // 2))
+    return left if wanted is None else min(wanted, left)

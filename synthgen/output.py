@@ -1,0 +1,154 @@
+"""The files of a run folder, written from the store: the same bytes for the same completions."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from synthgen import bodies, store
+from synthgen.errors import UsageError
+from synthgen.formats import open_format
+from synthgen.formats.write import Written, replacing, write_bytes, write_samples
+from synthgen.types import Sample
+
+SURPLUS = "surplus"
+
+
+@dataclass(slots=True)
+class Waterfall:
+    """How many samples came in, what took how many away, how many are left."""
+
+    accepted: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    failed: int = 0
+
+    @property
+    def candidates(self) -> int:
+        return self.accepted + sum(self.rejected.values())
+
+
+def decisions(db: sqlite3.Connection, count: int | None) -> Iterator[tuple[str, str | None, bytes]]:
+    """(task, reason, body) as the dataset of `count` rows sees them.
+
+    What is accepted beyond `count` in the task that reached it is surplus; later tasks are not part of it.
+    """
+    accepted, last = 0, ""
+    for _, task, reason, body in store.samples(db):
+        if last and task != last:
+            return
+        if reason is None:
+            accepted += 1
+            if count is not None and accepted > count:
+                reason = SURPLUS
+        yield task, reason, body
+        if count is not None and accepted == count and not last:
+            last = task
+
+
+def accepted(db: sqlite3.Connection, count: int | None) -> Iterator[Sample]:
+    """The samples of the dataset, in order."""
+    return (bodies.load(body) for _, reason, body in decisions(db, count) if reason is None)
+
+
+def waterfall(db: sqlite3.Connection, count: int | None) -> Waterfall:
+    """The counts of a run."""
+    falls = Waterfall()
+    for _, reason, _body in decisions(db, count):
+        if reason is None:
+            falls.accepted += 1
+        else:
+            falls.rejected[reason] += 1
+    falls.failed = len(store.failures(db))
+    return falls
+
+
+def write_rejected(db: sqlite3.Connection, count: int | None, folder: Path) -> int:
+    """rejected.jsonl: {task, sample or null, reason, detail}; returns the number of rows."""
+    rows = 0
+    with replacing(folder / "rejected.jsonl") as write:
+        for task, reason, body in decisions(db, count):
+            if reason is not None:
+                sample, detail = bodies.parse(body)
+                write(_line({"task": task, "sample": sample, "reason": reason, "detail": detail}))
+                rows += 1
+    return rows
+
+
+def write_failures(db: sqlite3.Connection, folder: Path) -> int:
+    """failures.jsonl: {task, error, attempts}; returns the number of rows."""
+    rows = store.failures(db)
+    with replacing(folder / "failures.jsonl") as write:
+        for task, error, attempts in rows:
+            write(_line({"task": task, "error": error, "attempts": attempts}))
+    return len(rows)
+
+
+def write_formats(db: sqlite3.Connection, count: int | None, folder: Path, names: Sequence[str]) -> dict[str, Written]:
+    """One file a format, by name."""
+    written = {}
+    for name in names:
+        into = open_format(name)
+        written[name] = write_samples(lambda: accepted(db, count), into, folder / into.file_name)
+    return written
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """One object, indented, whole or not at all."""
+    write_bytes(path, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """run.json of a run folder. Raises UsageError when it is none."""
+    path = folder / "run.json"
+    try:
+        found = orjson.loads(path.read_bytes())
+    except OSError:
+        raise UsageError(f"{folder}: not a run folder (no run.json in it)") from None
+    except orjson.JSONDecodeError as error:
+        raise UsageError(f"{path}: not JSON ({error}); run the same generate command again to rewrite it") from None
+    if not isinstance(found, dict):
+        raise UsageError(f"{path}: not an object; run the same generate command again to rewrite it")
+    return found
+
+
+def is_run(path: Path) -> bool:
+    """Whether a path is the folder of a run."""
+    return (path / "run.sqlite").is_file()
+
+
+def reading(folder: Path) -> closing[sqlite3.Connection]:
+    """A read-only connection to a run, which may be live. Raises UsageError when the folder is no run."""
+    path = folder / "run.sqlite"
+    if not path.is_file():
+        raise UsageError(f"{folder}: not a run folder (no run.sqlite in it)")
+    return closing(store.connect(path, read_only=True))
+
+
+def samples_of(path: Path) -> Callable[[], Iterable[Sample]]:
+    """A function that starts over the accepted samples of a run or the rows of a file each time it is called."""
+    if is_run(path):
+        count = read_run(path).get("count")
+
+        def from_run() -> Iterator[Sample]:
+            with reading(path) as db:
+                yield from accepted(db, count)
+
+        return from_run
+
+    def from_file() -> Iterator[Sample]:
+        from synthgen.formats import read_samples
+
+        yield from read_samples(path)
+
+    return from_file
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)

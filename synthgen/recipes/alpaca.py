@@ -1,0 +1,97 @@
+"""Many tasks from one request: Stanford Alpaca's list of triples, and BELLE's nine-category list in Chinese."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import count
+from random import Random
+from statistics import median
+
+from synthgen import parsing
+from synthgen.errors import UsageError
+from synthgen.recipe import Ask, Item, Recipe, demonstrations, knob, sample
+from synthgen.types import Rejection, SamplingParams, Seed, Task
+
+# BELLE strips "ask GPT to ..." from the front of an instruction, and drops what still speaks of GPT.
+_WRAPPER = re.compile(
+    r"^(?:请|让|要求|命令|指示|使用|利用|用|给|向|和|与|由)?(?:Chat)?(?:GPT|AI|人工智能|语言模型|大模型|聊天机器人|智能助手|助手)"
+    r"(?:模型|助手|系统)?(?:来|去|帮忙|帮我|为我|给我|能够|可以)?(?:生成|回答)?[，,：:]?(?=.{4})",
+    re.IGNORECASE,
+)
+
+
+class Alpaca(Recipe):
+    """One request shows a few seed tasks and asks for a list of new ones."""
+
+    name = "alpaca"
+    summary = "one request, many tasks: instruction, input and output together"
+    source = "Stanford Alpaca (Taori et al., 2023); for Chinese BELLE (Ji et al., 2023)"
+    templates = ("tasks",)
+
+    shown = knob(3, "seed tasks shown in a request", low=1, high=20)
+    items = knob(20, "tasks in the list, those shown included", low=2, high=60, zh=10)
+
+    def own_sampling(self) -> SamplingParams:
+        # Alpaca's stop "20." and its logit bias are left out on purpose: the one cuts any text with "2020." or
+        # "120.5", the other suppresses an arbitrary token of another vocabulary.
+        return SamplingParams(temperature=1.0, top_p=1.0, max_tokens=1024 if self.lang == "zh" else 3072)
+
+    def fit(self, seeds: Sequence[Seed]) -> None:
+        usable = _usable(seeds)
+        self.longest_tokens = 1 << 30
+        if self.context_tokens is None:
+            return
+        rules = sum(self.count_tokens(m.content) for m in self.render("tasks", demonstrations=[], first=1, total=9))
+        room = self.context_tokens - rules - 32
+        typical = median(self._size(s) for s in usable)
+        if self.items * typical <= room:
+            return
+        shown = max(1, min(self.shown, int(0.35 * room / typical)))
+        items = max(shown + 1, min(self.items, int(room / typical)))
+        self.longest_tokens = max(int(0.45 * room / shown), min(self._size(s) for s in usable))
+        self.notes.append(
+            f"fitted to a context of {self.context_tokens:,} tokens: "
+            f"{shown} of {self.shown} demonstrations, lists of {items} instead of {self.items}"
+        )
+        self.shown, self.items = shown, items
+
+    def _size(self, seed: Seed) -> int:
+        fields = seed.fields
+        return self.count_tokens(f"{fields['instruction']}\n{fields['input']}\n{fields['output']}") + 24
+
+    def tasks(self, seeds: Sequence[Seed], rng: Random) -> Iterator[Task]:
+        fitting = [s for s in _usable(seeds) if self._size(s) <= self.longest_tokens]
+        for i in count():
+            shown = demonstrations(rng, fitting, self.shown)
+            vars_ = {"demonstrations": [dict(s.fields) for s in shown], "parents": [s.id for s in shown]}
+            yield Task(f"{i:06d}", vars_)
+
+    async def run(self, task: Task, ask: Ask) -> list[Item]:
+        shown = task.vars["demonstrations"]
+        first = len(shown) + 1
+        total = max(first, self.items)
+        prompt = self.render("tasks", demonstrations=shown, first=first, total=total)
+        reply = await ask(prompt, sampling=self.sampling)
+        found = parsing.triples(reply.text)
+        if not found:
+            return [Rejection("parse", f"no task in the answer: {reply.text[:200]!r}")]
+        items = [self._item(t, task.vars["parents"]) for t in found]
+        if reply.finish_reason == "length":
+            items[-1] = Rejection("truncated", "the last task of an answer that was cut")
+        return items[: total - first + 1]
+
+    def _item(self, triple: parsing.Triple, parents: list[str]) -> Item:
+        instruction = triple.instruction
+        if self.lang == "zh":
+            instruction = _WRAPPER.sub("", instruction)
+        if not instruction or triple.output is None:
+            return Rejection("parse", f"a task without {'output' if instruction else 'instruction'}: {instruction[:200]}")
+        return sample(instruction, triple.input, triple.output, parents=parents)
+
+
+def _usable(seeds: Sequence[Seed]) -> list[Seed]:
+    usable = [s for s in seeds if s.fields.get("output")]
+    if not usable:
+        raise UsageError("none of the seeds has an output; this recipe shows whole tasks (see synthgen seeds show en)")
+    return usable

@@ -1,0 +1,202 @@
+"""The four-step bootstrap: instructions from a growing pool, classification or not, instances, filters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from random import Random
+from typing import Any
+
+from synthgen import filters, parsing
+from synthgen.dedup import NoveltyByScript
+from synthgen.errors import UsageError
+from synthgen.recipe import Ask, Item, Pool, Recipe, gather, knob, sample, thresholds
+from synthgen.seeds import bundled
+from synthgen.types import Completion, Rejection, Sample, SamplingParams, Seed, Task
+
+_YES_OR_NO = SamplingParams(temperature=0.0, max_tokens=3)
+
+
+class SelfInstruct(Recipe):
+    """Eight instructions in, up to seven new ones out; each new one is then given an instance."""
+
+    name = "self-instruct"
+    summary = "four steps with a pool that grows: instructions, classification or not, instances, filters"
+    source = "Self-Instruct (Wang et al., arXiv 2212.10560)"
+    templates = ("instructions", "classification", "input_first", "output_first")
+    grows = True
+
+    human = knob(6, "seed instructions shown in a request", low=1, high=40)
+    machine = knob(2, "instructions of the pool shown beside them", low=0, high=40)
+    new = knob(7, "new instructions asked for in a request", low=1, high=40)
+    classification_only = knob(False, "ask for classification tasks alone")
+    instances = knob(1, "instances kept of a task", low=1, high=5)
+    yes_shown = knob(12, "classification tasks shown in step 2", low=1, high=40)
+    no_shown = knob(19, "other tasks shown in step 2", low=1, high=40)
+    input_first_shown = knob(11, "tasks shown for input-first instances", low=1, high=40)
+    output_first_shown = knob(16, "tasks shown for output-first instances", low=1, high=40)
+
+    def own_sampling(self) -> SamplingParams:
+        # The paper's stop at an empty line would end a chat model's answer at its greeting.
+        return SamplingParams(
+            temperature=0.7,
+            top_p=0.5,
+            presence_penalty=2.0,
+            max_tokens=1024,
+            stop=(f"\n{self.human + self.machine + self.new + 1}.",),
+        )
+
+    def fit(self, seeds: Sequence[Seed]) -> None:
+        # Steps 2 and 3 show the same tasks every time: one prefix, which a server's cache serves.
+        tasks = [dict(s.fields) for s in bundled(self.lang)]
+        labelled = [t for t in tasks if t["is_classification"]]
+        others = [t for t in tasks if not t["is_classification"]]
+        yes_or_no = [{"instruction": t["instruction"], "answer": True} for t in labelled[: self.yes_shown]]
+        yes_or_no += [{"instruction": t["instruction"], "answer": False} for t in others[: self.no_shown]]
+        Random(0).shuffle(yes_or_no)
+        self._demonstrations = {
+            "classification": self._fitting("classification", yes_or_no),
+            "input_first": self._fitting("input_first", others[: self.input_first_shown]),
+            "output_first": self._fitting("output_first", labelled[: self.output_first_shown]),
+        }
+        self._fit_instructions(seeds)
+
+    def _fitting(self, part: str, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The first demonstrations that leave half of the context to the task and its answer."""
+        if self.context_tokens is None:
+            return tasks
+        room = self.context_tokens // 2
+        kept: list[dict[str, Any]] = []
+        for task in tasks:
+            size = self.count_tokens(_text(task)) + 12
+            if size <= room:
+                room -= size
+                kept.append(task)
+        if len(kept) < len(tasks):
+            self.notes.append(
+                f"fitted to a context of {self.context_tokens:,} tokens: "
+                f"{len(kept)} of {len(tasks)} demonstrations for {part.replace('_', '-')}"
+            )
+        return kept
+
+    def _fit_instructions(self, seeds: Sequence[Seed]) -> None:
+        sizes = sorted(self.count_tokens(s.fields["instruction"]) + 4 for s in seeds)
+        if not sizes:
+            raise UsageError("no seeds; self-instruct grows from at least one")
+        self.longest_tokens = sizes[-1]
+        shown = self.human + self.machine
+        if self.context_tokens is not None and shown * sizes[-1] > self.context_tokens // 2:
+            self.longest_tokens = max(self.context_tokens // 2 // shown, sizes[0])
+
+    def rounds(self, seeds: Sequence[Seed], pool: Pool, rng: Random) -> Iterator[Task]:
+        human = [
+            (s.id, s.fields["instruction"])
+            for s in seeds
+            if self.count_tokens(s.fields["instruction"]) + 4 <= self.longest_tokens
+            and (not self.classification_only or s.fields["is_classification"])
+        ]
+        if not human:
+            raise UsageError("classification_only needs seeds with is_classification: true")
+        for i in count():
+            machine = [pool[j] for j in rng.sample(range(len(pool)), min(self.machine, len(pool)))]
+            # With fewer machine-made tasks than wanted, seeds fill the places, as in the first round.
+            shown = rng.sample(human, min(self.human + self.machine - len(machine), len(human))) + machine
+            rng.shuffle(shown)
+            parents, texts = zip(*shown, strict=True)
+            yield Task(f"{i:06d}", {"demonstrations": list(texts), "parents": list(parents)})
+
+    async def run(self, task: Task, ask: Ask) -> list[Item]:
+        shown = task.vars["demonstrations"]
+        prompt = self.render(
+            "instructions",
+            demonstrations=shown,
+            first=len(shown) + 1,
+            last=len(shown) + self.new,
+            classification=self.classification_only,
+        )
+        reply = await ask(prompt, sampling=self.sampling)
+        found = parsing.numbered(reply.text)
+        if reply.finish_reason == "length":
+            found = found[:-1]
+        if not found:
+            return [Rejection("parse", f"no numbered instruction in the answer: {reply.text[:200]!r}")]
+        local = NoveltyByScript(*thresholds(self))
+        fresh: list[str] = []
+        items: list[Item] = []
+        for text in found[: self.new]:
+            instruction = _tidy(text)
+            unfit = self._unfit(instruction, local, ask)
+            if unfit is not None:
+                items.append(unfit)
+                continue
+            local.add("", instruction)
+            fresh.append(instruction)
+        parents = task.vars["parents"]
+        return items + await gather(self._instances(i, parents, ask) for i in fresh)
+
+    def _unfit(self, instruction: str, local: NoveltyByScript, ask: Ask) -> Rejection | None:
+        """Why nothing should be paid for an instance of it: unfit, or too close to what is there."""
+        draft = Sample(input_split=(instruction, ""))
+        reason = filters.instruction_reason(instruction)
+        if reason is not None:
+            return Rejection(reason, instruction, draft)
+        near = ask.nearest(instruction) or local.nearest(instruction)
+        if near is not None:
+            return Rejection("novelty", f"{near.score:.3f} {near.by} to {near.id or 'its neighbour'}: {near.span}", draft)
+        return None
+
+    async def _instances(self, instruction: str, parents: list[str], ask: Ask) -> list[Item]:
+        known = self._demonstrations
+        labelled = self.classification_only
+        if not labelled:
+            prompt = self.render("classification", demonstrations=known["classification"], instruction=instruction)
+            labelled = parsing.yes((await ask(prompt, sampling=_YES_OR_NO)).text) is True
+        if labelled:
+            prompt = self.render("output_first", demonstrations=known["output_first"], instruction=instruction)
+            reply = await ask(prompt, sampling=_greedy(300))
+            pairs = parsing.labelled_instances(reply.text)
+        else:
+            prompt = self.render(
+                "input_first", demonstrations=known["input_first"], instruction=instruction, most=self.instances
+            )
+            reply = await ask(prompt, sampling=_greedy(350))
+            pairs = parsing.instances(reply.text)
+        meta: dict[str, Any] = {"parents": parents, "classification": labelled}
+        return self._kept(instruction, pairs, reply, meta)
+
+    def _kept(
+        self, instruction: str, pairs: list[tuple[str, str]], reply: Completion, meta: dict[str, Any]
+    ) -> list[Item]:
+        """The instance filters of step 4, in the paper's order."""
+        if reply.finish_reason == "length":
+            pairs = pairs[:-1]
+        if not pairs:
+            return [Rejection("parse", f"no instance of {instruction!r}: {reply.text[:200]!r}")]
+        outputs: dict[str, set[str]] = {}
+        for given, output in pairs:
+            outputs.setdefault(given, set()).add(output)
+        if any(given and len(answers) > 1 for given, answers in outputs.items()):
+            return [Rejection("conflicting instances", instruction)]
+        if meta["classification"]:
+            meta["labels"] = len({output for _, output in pairs})
+            if meta["labels"] < 2:
+                meta["flags"] = ["single label"]
+        distinct = list(dict.fromkeys(pairs))
+        order = Random(instruction).sample(range(len(distinct)), min(self.instances, len(distinct)))
+        return [sample(instruction, *distinct[i], **meta) for i in sorted(order)]
+
+
+def _greedy(max_tokens: int) -> SamplingParams:
+    # The reference sends top_p 0 with temperature 0, which some servers refuse: 1 means the same.
+    return SamplingParams(temperature=0.0, top_p=1.0, presence_penalty=1.5, max_tokens=max_tokens, stop=("\nTask:", "\n任务："))
+
+
+def _tidy(instruction: str) -> str:
+    """White space collapsed, the final colon gone; case is kept: NASA stays NASA."""
+    return re.sub(r"\s+", " ", instruction).strip().rstrip(":：").strip()
+
+
+def _text(task: Mapping[str, Any]) -> str:
+    rows = task.get("instances", ())
+    return "\n".join([task["instruction"], *(f"{r['input']}\n{r['output']}" for r in rows)])

@@ -1,0 +1,334 @@
+"""The conveyor: tasks in, samples out; tasks end in any order and are decided in task order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from random import Random
+from typing import Any
+
+from synthgen import filters
+from synthgen.asking import Asking, TaskAsk
+from synthgen.bodies import dump, load
+from synthgen.dedup import Near, Seen
+from synthgen.errors import BackendError, ParseError, SynthgenError
+from synthgen.recipe import Item, Recipe, as_item
+from synthgen.store import Decision, Store
+from synthgen.types import Failure, Rejection, Sample, Seed, Task
+
+# How far a finished task may be ahead of the one to be decided next: bounds memory.
+REORDER_WINDOW = 4096
+# A growing recipe's task i sees the pool as it stood after task i - lag(i). The lag belongs to the run and not to
+# the concurrency of the moment. It starts at five, Self-Instruct's own request batch, so that small runs grow too.
+FIRST_LAG, LAST_LAG = 5, 64
+BARREN_TASKS = 200
+FAILING, OF_LAST = 20, 25
+_YIELD_EVERY = 64
+
+
+def lag(index: int) -> int:
+    """How many tasks before task `index` are hidden from it in a growing recipe."""
+    return min(LAST_LAG, max(FIRST_LAG, index // 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the conveyor is to reach, and how much it may do at once."""
+
+    count: int | None
+    concurrency: int
+    run_seed: int = 0
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended: the exit code and one line that says why, empty when all is done."""
+
+    code: int = 0
+    line: str = ""
+
+
+@dataclass(slots=True)
+class Board:
+    """Live counters for the progress line and the closing table."""
+
+    target: int | None = None
+    accepted: int = 0
+    tasks: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    failed: int = 0
+    running: int = 0
+
+
+class Grown:
+    """The pool as one task may see it: a prefix of everything accepted, ended by an earlier task."""
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[str, str]] = []
+        self._sizes = [0]  # after how many decided tasks there were how many entries
+        self.visible_tasks = 0
+
+    def __len__(self) -> int:
+        return self._sizes[min(self.visible_tasks, len(self._sizes) - 1)]
+
+    def __getitem__(self, at: int) -> tuple[str, str]:
+        if not 0 <= at < len(self):
+            raise IndexError(at)
+        return self._entries[at]
+
+    def add(self, entries: Sequence[tuple[str, str]]) -> None:
+        self._entries.extend(entries)
+        self._sizes.append(len(self._entries))
+
+
+class Conveyor:
+    """One run of one recipe over one store."""
+
+    def __init__(
+        self, recipe: Recipe, seeds: Sequence[Seed], seen: Seen, asking: Asking, store: Store, plan: Plan
+    ) -> None:
+        self.recipe, self.asking, self.store, self.plan, self.seen = recipe, asking, store, plan, seen
+        self.board = Board(target=plan.count)
+        self._pool = Grown()
+        self._entries_after = [len(seen.novelty)]  # novelty entries after each decided task
+        self._tasks = self._numbered(recipe.rounds(seeds, self._pool, Random(f"{plan.run_seed}:{recipe.name}")))
+        self._next: tuple[int, Task] | None = None
+        self._done: dict[int, tuple[Task, list[Item]]] = {}
+        self._decided = 0
+        self._started = 0
+        self._exhausted = False
+        self._last_accepted = 0
+        self._recent: deque[str] = deque(maxlen=OF_LAST)
+        self._running: dict[asyncio.Task[list[Item]], tuple[int, Task]] = {}
+        self._bug: BaseException | None = None
+        self._wake = asyncio.Event()
+        self._ending: Ending | None = None
+
+    def _numbered(self, tasks: Iterator[Task]) -> Iterator[tuple[int, Task]]:
+        """Each task with its number, made only when the pool stands as it must see it."""
+        for index in range(1 << 62):
+            self._pool.visible_tasks = max(0, index - lag(index))
+            task = next(tasks, None)
+            if task is None:
+                return
+            yield index, task
+
+    def resume(self) -> None:
+        """Take up what was decided before: pool, novelty and counters from the store, not from the models.
+
+        Tasks that failed are asked again: decisions from the first of them on are made anew from stored answers.
+        In a growing recipe only those after which nothing was accepted, since later tasks were made without them.
+        """
+        decided = int(self.store.meta("decided") or 0)
+        rows: dict[str, list[tuple[int, str | None, bytes]]] = {}
+        for ord_, task, reason, body in self.store.samples():
+            rows.setdefault(task, []).append((ord_, reason, body))
+        failed = {name.split("#")[0] for name, _, _ in self.store.failures()}
+        if self.recipe.grows and failed:
+            accepted = [t for t, found in rows.items() if any(r is None for _, r, _ in found)]
+            failed = {t for t in failed if not accepted or t > accepted[-1]}
+        last_ord = 0
+        for index, task in islice(self._tasks, decided):
+            if task.id in failed:
+                self._next = (index, task)
+                break
+            mine = rows.get(task.id, [])
+            last_ord = mine[-1][0] if mine else last_ord
+            self._take_up(task, mine)
+        self.board.failed = sum(1 for name, _, _ in self.store.failures() if name.split("#")[0] not in failed)
+        if self._decided < decided:
+            self.store.forget_decisions(last_ord, self._decided)
+            self.store.forget_failures([n for n, _, _ in self.store.failures() if n.split("#")[0] in failed])
+        self._started = self._decided
+
+    def _take_up(self, task: Task, rows: Sequence[tuple[int, str | None, bytes]]) -> None:
+        entered: list[tuple[str, str]] = []
+        for _, reason, body in rows:
+            if reason is not None:
+                self.board.rejected[reason] += 1
+                continue
+            self._enter(load(body), entered)
+        self._settle(entered)
+
+    async def run(self) -> Ending:
+        """Work until the target is reached, the tasks are used up, or there is a reason to stop."""
+        try:
+            while self._ending is None:
+                await self._start_some()
+                if not self._running and not self._done:
+                    break
+                await self._wake.wait()
+                self._wake.clear()
+                self._decide_ready()
+        except BaseException:
+            await self.cancel()
+            raise
+        await self.cancel()
+        self.store.flush()
+        if self._ending is not None and self._ending.code:
+            return self._ending
+        if self.board.failed:
+            return Ending(5, f"{self.board.failed} tasks failed; the same command asks them again")
+        return Ending()
+
+    def stop(self, ending: Ending) -> None:
+        """End as soon as may be; what is in flight is given up, what is stored stays."""
+        self._ending = self._ending or ending
+        self._wake.set()
+
+    async def cancel(self) -> None:
+        for running in self._running:
+            running.cancel()
+        if self._running:
+            await asyncio.gather(*self._running, return_exceptions=True)
+        self._running.clear()
+        self.board.running = 0
+
+    def _reached(self) -> bool:
+        return self.plan.count is not None and self.board.accepted >= self.plan.count
+
+    async def _start_some(self) -> None:
+        if self._reached():
+            self.stop(Ending())
+            return
+        since = 0
+        while self._may_start():
+            assert self._next is not None  # _may_start() has put it there
+            index, task = self._next
+            self._next = None
+            self._started = index + 1
+            before = self._entries_after[max(0, index - lag(index))] if self.recipe.grows else self._entries_after[0]
+            running = asyncio.create_task(self._one(task, before))
+            self._running[running] = (index, task)
+            running.add_done_callback(self._finished)
+            since += 1
+            if since % _YIELD_EVERY == 0:  # answers from the store never suspend: let the others have a turn
+                await asyncio.sleep(0)
+                self._decide_ready()
+        self.board.running = len(self._running)
+
+    def _may_start(self) -> bool:
+        if self._ending is not None or self._exhausted or self._reached():
+            return False
+        ahead = self._started - self._decided
+        if len(self._running) >= min(self.plan.concurrency, self._worth_starting()) or ahead >= REORDER_WINDOW:
+            return False
+        if self.recipe.grows and self._decided < self._started - lag(self._started):
+            return False
+        if self._next is None:
+            self._next = next(self._tasks, None)
+            self._exhausted = self._next is None
+        return self._next is not None
+
+    def _worth_starting(self) -> int:
+        """Tasks that the rest of the target can need: at the end of a run nothing is asked for the bin."""
+        if self.plan.count is None:
+            return REORDER_WINDOW
+        prior = 4  # as if four tasks had yielded one each, until the run's own yield is known
+        rate = (self.board.accepted + prior) / (self._decided + prior)
+        left = self.plan.count - self.board.accepted - rate * len(self._done)
+        return max(1, int(left / rate) + 1)
+
+    async def _one(self, task: Task, before: int) -> list[Item]:
+        def nearest(text: str) -> Near | None:
+            return self.seen.nearest(text, before=before)
+
+        try:
+            return await self.recipe.run(task, TaskAsk(self.asking, task.id, nearest))
+        except (ParseError, BackendError) as error:
+            return [as_item(error)]
+
+    def _finished(self, running: asyncio.Task[list[Item]]) -> None:
+        place = self._running.pop(running, None)
+        if place is None or running.cancelled():
+            return
+        error = running.exception()
+        if error is None:
+            self._done[place[0]] = (place[1], running.result())
+        elif isinstance(error, SynthgenError):
+            self.stop(Ending(error.exit_code, str(error)))
+        else:
+            self._bug = error
+        self._wake.set()
+
+    def _decide_ready(self) -> None:
+        """Hand on finished tasks in task order, up to the one that reaches the target."""
+        if self._bug is not None:
+            raise self._bug
+        while self._ending is None and not self._reached() and self._decided in self._done:
+            task, items = self._done.pop(self._decided)
+            self._decide(task, items)
+            self._watch(items)
+        self.board.running = len(self._running)
+
+    def _decide(self, task: Task, items: Sequence[Item]) -> None:
+        rows: list[Decision] = []
+        failures: list[tuple[str, str, int]] = []
+        entered: list[tuple[str, str]] = []
+        for n, item in enumerate(items):
+            if isinstance(item, Failure):
+                failures.append((f"{task.id}#{n}", item.error, item.attempts))
+                continue
+            if isinstance(item, Sample):
+                item = self._verdict(self._with_provenance(item, task, n), entered)
+            if isinstance(item, Rejection):
+                self.board.rejected[item.reason] += 1
+                rows.append(Decision(item.reason, dump(item.sample, item.detail)))
+            else:
+                self._enter(item, entered)
+                rows.append(Decision(None, dump(item)))
+        self.board.failed += len(failures)
+        self._settle(entered)
+        self.store.decide(task.id, rows, failures, self._decided)
+
+    def _with_provenance(self, sample: Sample, task: Task, n: int) -> Sample:
+        return replace(sample, meta={"id": f"{task.id}.{n}", **self.plan.provenance, **sample.meta})
+
+    def _verdict(self, sample: Sample, entered: Sequence[tuple[str, str]]) -> Sample | Rejection:
+        """The filters, then the exact copy, then novelty against everything accepted before."""
+        reason = filters.reason(sample)
+        if reason is not None:
+            return Rejection(reason, "", sample)
+        instruction, given, output = filters.parts(sample)
+        near = self.seen.same(f"{instruction}\n{given}\n{output}")
+        if near is None and instruction not in (text for _, text in entered):
+            near = self.seen.nearest(instruction)
+        if near is None:
+            return sample
+        return Rejection("duplicate" if near.by == "exact" else "novelty", _evidence(near), sample)
+
+    def _enter(self, sample: Sample, entered: list[tuple[str, str]]) -> None:
+        """Count an accepted sample and remember it; several instances of a task share one instruction."""
+        instruction, given, output = filters.parts(sample)
+        name = str(sample.meta.get("id", ""))
+        self.seen.add_whole(name, f"{instruction}\n{given}\n{output}")
+        if all(instruction != text for _, text in entered):
+            self.seen.add_instruction(name, instruction)
+            entered.append((name, instruction))
+        self.board.accepted += 1
+        self._last_accepted = self._decided
+
+    def _settle(self, entered: Sequence[tuple[str, str]]) -> None:
+        self._pool.add(entered)
+        self._entries_after.append(len(self.seen.novelty))
+        self._decided += 1
+        self.board.tasks = self._decided
+
+    def _watch(self, items: Sequence[Item]) -> None:
+        """Stop a run that fails all along, or that yields nothing any more."""
+        failed = [i for i in items if isinstance(i, Failure)]
+        self._recent.append(failed[0].error[:60] if len(failed) == len(items) and failed else "")
+        reason, times = Counter(self._recent).most_common(1)[0]
+        if reason and times >= FAILING:
+            self.stop(Ending(5, f"{times} of the last {len(self._recent)} tasks failed for one reason: {failed[0].error}" if failed else reason))
+        elif not self._reached() and self._decided - self._last_accepted >= BARREN_TASKS:
+            why = ", ".join(f"{n} {r}" for r, n in self.board.rejected.most_common(3))
+            self.stop(Ending(7, f"no sample accepted in the last {BARREN_TASKS} tasks ({why}); more seeds, another model or a looser knob would help"))
+
+
+def _evidence(near: Near) -> str:
+    return f"{near.score:.3f} {near.by} to {near.id}: {near.span}"
