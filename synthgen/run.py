@@ -102,6 +102,7 @@ class Conveyor:
         self._started = 0
         self._exhausted = False
         self._last_accepted = 0
+        self.accepted_before = 0
         self._recent: deque[str] = deque(maxlen=OF_LAST)
         self._running: dict[asyncio.Task[list[Item]], tuple[int, Task]] = {}
         self._bug: BaseException | None = None
@@ -144,6 +145,7 @@ class Conveyor:
             self.store.forget_decisions(last_ord, self._decided)
             self.store.forget_failures([n for n, _, _ in self.store.failures() if n.split("#")[0] in failed])
         self._started = self._decided
+        self.accepted_before = self.board.accepted
 
     def _take_up(self, task: Task, rows: Sequence[tuple[int, str | None, bytes]]) -> None:
         entered: list[tuple[str, str]] = []
@@ -324,10 +326,22 @@ class Conveyor:
         self._recent.append(failed[0].error[:60] if len(failed) == len(items) and failed else "")
         reason, times = Counter(self._recent).most_common(1)[0]
         if reason and times >= FAILING:
-            self.stop(Ending(5, f"{times} of the last {len(self._recent)} tasks failed for one reason: {failed[0].error}" if failed else reason))
+            self.stop(
+                Ending(
+                    5,
+                    f"{times} of the last {len(self._recent)} tasks failed for one reason: {failed[0].error}"
+                    if failed
+                    else reason,
+                )
+            )
         elif not self._reached() and self._decided - self._last_accepted >= BARREN_TASKS:
             why = ", ".join(f"{n} {r}" for r, n in self.board.rejected.most_common(3))
-            self.stop(Ending(7, f"no sample accepted in the last {BARREN_TASKS} tasks ({why}); more seeds, another model or a looser knob would help"))
+            self.stop(
+                Ending(
+                    7,
+                    f"no sample accepted in the last {BARREN_TASKS} tasks ({why}); more seeds, another model or a looser knob would help",
+                )
+            )
 
 
 def _evidence(near: Near) -> str:

@@ -198,7 +198,9 @@ class Store:
         db.execute("begin immediate")
         try:
             first, self._next = self._next, self._next + len(saved)
-            db.executemany("insert or replace into identity values (?, ?)", [(s.key, first + i) for i, s in enumerate(saved)])
+            db.executemany(
+                "insert or replace into identity values (?, ?)", [(s.key, first + i) for i, s in enumerate(saved)]
+            )
             db.executemany(
                 "insert into completion values (?, ?, ?, ?, ?, ?, ?, ?)",
                 [(first + i, s.task, s.model, *_columns(s.completion)) for i, s in enumerate(saved)],
@@ -206,7 +208,9 @@ class Store:
             if decided:
                 rows = [(d.task, r.reason, r.body) for d in decided for r in d.rows]
                 db.executemany("insert into sample(task, reason, body) values (?, ?, ?)", rows)
-                db.executemany("insert or replace into failure values (?, ?, ?)", [f for d in decided for f in d.failures])
+                db.executemany(
+                    "insert or replace into failure values (?, ?, ?)", [f for d in decided for f in d.failures]
+                )
                 db.execute("insert or replace into meta values ('decided', ?)", (decided[-1].decided,))
             db.execute("commit")
         except BaseException:
@@ -337,5 +341,3 @@ def _completion(row: Sequence[Any]) -> Completion:
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
     )
-
-

@@ -22,13 +22,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(600 + 2 * START_SECONDS))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips from here, not from a fixture: the summary then folds them into one line."""
+    if item.get_closest_marker("vllm") and (reason := why_unusable()):
+        pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def vllm_python() -> str:
-    python = os.environ.get("SYNTHGEN_VLLM_PYTHON")
-    if reason := why_unusable(python):
-        pytest.skip(reason)
-    assert python is not None
-    return python
+    return os.environ["SYNTHGEN_VLLM_PYTHON"]
 
 
 @pytest.fixture(scope="session")
@@ -39,11 +41,8 @@ def vllm_url(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture
-def vllm_factory(vllm_python: str, vllm_url: str, tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """`vllm_factory(*flags)` starts a server of the test's own, on core 1, to kill or to start with other flags.
-
-    It asks for `vllm_url` because a second server must start after the first: both size themselves by free memory.
-    """
+def vllm_factory(vllm_python: str, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """`vllm_factory(*flags)` starts a server of the test's own, on core 1: to kill, or to run with more flags."""
     with ExitStack() as stack:
 
         def start(*flags: str) -> Server:

@@ -12,13 +12,14 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 MODEL = Path(__file__).parents[1] / "models" / "instruct"
 NAME = "tiny"
 CONTEXT_TOKENS = 1024
 START_SECONDS = 400  # 120-240 s on two shared cores
-STOP_SECONDS = 60  # --shutdown-timeout 20, then the engine process winds down
+STOP_SECONDS = 40  # --shutdown-timeout is 20; connections that still wait hold it up longer
 FLAGS = [
     *("--served-model-name", NAME, "--host", "127.0.0.1", "--max-model-len", str(CONTEXT_TOKENS), "--enforce-eager"),
     # A seed kills the CPU server when the prompts of one step exceed max-num-batched-tokens: these two avoid it.
@@ -77,7 +78,6 @@ def serving(
         process = subprocess.Popen(
             [*command, *FLAGS, *flags],
             env=environment(core),
-            cwd=log.parent,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -125,10 +125,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def why_unusable(python: str | None) -> str | None:
-    """Why no server can be started with this Python, in one line; None when one can."""
+@cache
+def why_unusable() -> str | None:
+    """Why no server can be started here, in one line; None when one can."""
     if os.environ.get("SYNTHGEN_NO_VLLM") == "1":
         return "no vLLM server: SYNTHGEN_NO_VLLM=1"
+    python = os.environ.get("SYNTHGEN_VLLM_PYTHON")
     if not python:
         return "no vLLM server: SYNTHGEN_VLLM_PYTHON is unset (check.sh sets it)"
     try:

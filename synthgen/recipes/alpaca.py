@@ -67,6 +67,9 @@ class Alpaca(Recipe):
             vars_ = {"demonstrations": [dict(s.fields) for s in shown], "parents": [s.id for s in shown]}
             yield Task(f"{i:06d}", vars_)
 
+    def most_per_task(self) -> int:
+        return max(1, self.items - self.shown)
+
     async def run(self, task: Task, ask: Ask) -> list[Item]:
         shown = task.vars["demonstrations"]
         first = len(shown) + 1
@@ -86,7 +89,9 @@ class Alpaca(Recipe):
         if self.lang == "zh":
             instruction = _WRAPPER.sub("", instruction)
         if not instruction or triple.output is None:
-            return Rejection("parse", f"a task without {'output' if instruction else 'instruction'}: {instruction[:200]}")
+            return Rejection(
+                "parse", f"a task without {'output' if instruction else 'instruction'}: {instruction[:200]}"
+            )
         return sample(instruction, triple.input, triple.output, parents=parents)
 
 

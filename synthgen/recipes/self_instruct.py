@@ -9,10 +9,11 @@ from random import Random
 from typing import Any
 
 from synthgen import filters, parsing
+from synthgen.data import folder
 from synthgen.dedup import NoveltyByScript
 from synthgen.errors import UsageError
 from synthgen.recipe import Ask, Item, Pool, Recipe, gather, knob, sample, thresholds
-from synthgen.seeds import bundled
+from synthgen.seeds import read_seeds
 from synthgen.types import Completion, Rejection, Sample, SamplingParams, Seed, Task
 
 _YES_OR_NO = SamplingParams(temperature=0.0, max_tokens=3)
@@ -49,7 +50,7 @@ class SelfInstruct(Recipe):
 
     def fit(self, seeds: Sequence[Seed]) -> None:
         # Steps 2 and 3 show the same tasks every time: one prefix, which a server's cache serves.
-        tasks = [dict(s.fields) for s in bundled(self.lang)]
+        tasks = [dict(s.fields) for s in read_seeds([folder("seeds") / self.lang])]
         labelled = [t for t in tasks if t["is_classification"]]
         others = [t for t in tasks if not t["is_classification"]]
         yes_or_no = [{"instruction": t["instruction"], "answer": True} for t in labelled[: self.yes_shown]]
@@ -106,6 +107,12 @@ class SelfInstruct(Recipe):
             parents, texts = zip(*shown, strict=True)
             yield Task(f"{i:06d}", {"demonstrations": list(texts), "parents": list(parents)})
 
+    def most_per_task(self) -> int:
+        return self.new * self.instances
+
+    def more_requests(self) -> int:
+        return 1 if self.classification_only else 2
+
     async def run(self, task: Task, ask: Ask) -> list[Item]:
         shown = task.vars["demonstrations"]
         prompt = self.render(
@@ -143,7 +150,9 @@ class SelfInstruct(Recipe):
             return Rejection(reason, instruction, draft)
         near = ask.nearest(instruction) or local.nearest(instruction)
         if near is not None:
-            return Rejection("novelty", f"{near.score:.3f} {near.by} to {near.id or 'its neighbour'}: {near.span}", draft)
+            return Rejection(
+                "novelty", f"{near.score:.3f} {near.by} to {near.id or 'its neighbour'}: {near.span}", draft
+            )
         return None
 
     async def _instances(self, instruction: str, parents: list[str], ask: Ask) -> list[Item]:
@@ -189,7 +198,9 @@ class SelfInstruct(Recipe):
 
 def _greedy(max_tokens: int) -> SamplingParams:
     # The reference sends top_p 0 with temperature 0, which some servers refuse: 1 means the same.
-    return SamplingParams(temperature=0.0, top_p=1.0, presence_penalty=1.5, max_tokens=max_tokens, stop=("\nTask:", "\n任务："))
+    return SamplingParams(
+        temperature=0.0, top_p=1.0, presence_penalty=1.5, max_tokens=max_tokens, stop=("\nTask:", "\n任务：")
+    )
 
 
 def _tidy(instruction: str) -> str:

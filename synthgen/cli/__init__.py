@@ -1,0 +1,98 @@
+"""The command line: parses, calls, prints. Only click and the standard library at module level."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from difflib import get_close_matches
+from typing import Any
+
+import click
+
+from synthgen.cli import doctor, export, generate, listing, look
+from synthgen.cli.say import fault
+from synthgen.errors import SynthgenError
+
+_COMMANDS = (
+    generate.generate, look.status, look.show, export.export,
+    listing.recipes, listing.formats, listing.prompts, listing.seeds, doctor.doctor,
+)  # fmt: skip
+
+
+class _Group(click.Group):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            near = get_close_matches(args[0], self.commands, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"commands: {', '.join(self.commands)}"
+            raise click.UsageError(f"no such command {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # in the order in which they are used
+
+
+def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: ARG001
+    if value:
+        from importlib.metadata import version
+
+        click.echo(f"synthgen {version('synthgen')}")
+        ctx.exit()
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
+)
+def cli() -> None:
+    """From seeds to an instruction dataset, on your own model servers or on the embedded model.
+
+    Example: synthgen generate alpaca --count 20
+    """
+
+
+for _command in _COMMANDS:
+    cli.add_command(_command)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the program and exit with the code that says how it went."""
+    sys.exit(run(args))
+
+
+def run(args: list[str] | None = None) -> int:
+    """The exit code of one command. A user's mistake is one line; a bug says that it is one."""
+    verbose = "--verbose" in (sys.argv[1:] if args is None else args)
+    try:
+        result: Any = cli.main(args, prog_name="synthgen", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except click.ClickException as error:
+        fault(_one_line(error))
+        return 2
+    except SynthgenError as error:
+        if verbose:
+            traceback.print_exc()
+        fault(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        fault("interrupted; the same command continues")
+        return 130
+    except BrokenPipeError:  # `synthgen show RUN | head`: the reader has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:
+        traceback.print_exc()
+        fault("this is a bug in synthgen, not a mistake of yours; please report it with the lines above")
+        return 70
+    return result if isinstance(result, int) else 0
+
+
+def _one_line(error: click.ClickException) -> str:
+    text = error.format_message().replace("\n", " ").strip()
+    command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "synthgen"
+    return f"{text.rstrip('.')} ({command} --help)"

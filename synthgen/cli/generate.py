@@ -1,0 +1,182 @@
+"""`generate`: make a dataset."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from synthgen.cli.say import as_json, fault, note
+
+if TYPE_CHECKING:
+    from synthgen.session import Result, Session, Wish
+
+F = TypeVar("F", bound=Callable[..., Any])
+_PATH = click.Path(path_type=Path)
+
+_OPTIONS = (
+    click.option("--out", type=_PATH, help="The run folder (default: runs/<recipe>-<lang>); it continues there."),
+    click.option("--count", type=click.IntRange(min=1), default=100, show_default=True, help="Accepted samples."),
+    click.option("--seeds", multiple=True, help="jsonl, json, csv, parquet, a folder, hf:owner/name; repeatable."),
+    click.option("--lang", type=click.Choice(["en", "zh", "auto"]), default="auto", show_default=True),
+    click.option("--model", help="NAME on a server, embedded, or openai:NAME (default: embedded)."),
+    click.option("--base-url", "base_urls", multiple=True, help="Several servers of one model are one pool."),
+    click.option("--judge-model", help="The model of the role judge, for recipes that judge."),
+    click.option("--judge-base-url", "judge_base_urls", multiple=True),
+    click.option("--api-key-env", default="OPENAI_API_KEY", show_default=True, help="The variable with the key."),
+    click.option("--set", "knobs", multiple=True, metavar="KNOB=VALUE", help="A knob (synthgen recipes NAME)."),
+    click.option("--temperature", type=click.FloatRange(0, 5)),
+    click.option("--top-p", type=click.FloatRange(0, 1, min_open=True)),
+    click.option("--top-k", type=click.IntRange(min=1)),
+    click.option("--max-tokens", type=click.IntRange(min=1)),
+    click.option("--presence-penalty", type=click.FloatRange(-2, 2)),
+    click.option("--frequency-penalty", type=click.FloatRange(-2, 2)),
+    click.option("--stop", multiple=True, help="Text that ends an answer; repeatable."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Everything random comes from it."),
+    click.option("--format", "formats", help="Comma-separated, e.g. alpaca,sharegpt (default: the recipe's own)."),
+    click.option("--prompts", multiple=True, type=_PATH, help="A folder searched before the built-in templates."),
+    click.option("--concurrency", default="auto", show_default=True, metavar="auto|N", help="Requests at once."),
+    click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=600.0, help="Seconds a request."),
+    click.option("--retries", type=click.IntRange(min=0), default=5, show_default=True),
+    click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="At most so many requests a second."),
+    click.option("--novel-against", multiple=True, type=_PATH, metavar="RUN|FILE", help="Be new against these too."),
+    click.option("--dry-run", is_flag=True, help="Show the first prompts and an estimate; ask nothing."),
+    click.option("--quiet", is_flag=True, help="No progress."),
+    click.option("--verbose", is_flag=True, help="Tracebacks."),
+    click.option("--json", "json_", is_flag=True, help="One JSON object a line on stdout."),
+    click.option("--yes", is_flag=True, hidden=True),
+)
+
+
+def _options(command: F) -> F:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("recipe")
+@_options
+def generate(recipe: str, **given: Any) -> int:
+    """Make a dataset with RECIPE (see `synthgen recipes`, or give a .py file of your own).
+
+    Example: synthgen generate self-instruct --count 500 --model Qwen/Qwen2.5-7B-Instruct --base-url http://localhost:8000/v1
+    """
+    import asyncio
+
+    from synthgen.cli.progress import quiet_threads
+
+    quiet_threads()
+    wish = _wish(recipe, given)
+    return asyncio.run(_generate(wish, given))
+
+
+def _wish(recipe: str, given: dict[str, Any]) -> Wish:
+    from synthgen.backends import ModelSpec
+    from synthgen.session import Wish
+    from synthgen.types import SamplingParams
+
+    urls = given["base_urls"] or tuple(u for u in (os.environ.get("OPENAI_BASE_URL"),) if u)
+    name = given["model"]
+    if name == "embedded":
+        urls = ()
+    elif name is None and not urls:
+        name = "embedded"
+        note("no --model and no --base-url: using the embedded model (for trying out, not for training data)")
+    env, timeout = given["api_key_env"], given["timeout"]
+    models = {"default": ModelSpec(name, urls, env, timeout)}
+    if given["judge_model"] or given["judge_base_urls"]:
+        models["judge"] = ModelSpec(given["judge_model"], given["judge_base_urls"] or urls, env, timeout)
+    sampling = SamplingParams(
+        temperature=given["temperature"],
+        top_p=given["top_p"],
+        top_k=given["top_k"],
+        max_tokens=given["max_tokens"],
+        presence_penalty=given["presence_penalty"],
+        frequency_penalty=given["frequency_penalty"],
+        stop=given["stop"],
+    )
+    return Wish(
+        recipe=recipe,
+        out=given["out"],
+        count=given["count"],
+        seeds=given["seeds"],
+        lang=given["lang"],
+        models=models,
+        values=_knobs(given["knobs"]),
+        sampling=sampling,
+        seed=given["seed"],
+        formats=tuple(f.strip() for f in (given["formats"] or "").split(",") if f.strip()),
+        prompts=given["prompts"],
+        concurrency=_concurrency(given["concurrency"]),
+        timeout_seconds=timeout,
+        retries=given["retries"],
+        rate_per_second=given["rate"],
+        novel_against=given["novel_against"],
+        command=("synthgen", *sys.argv[1:]),
+    )
+
+
+def _knobs(pairs: tuple[str, ...]) -> dict[str, str]:
+    values = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise click.UsageError(f"--set {pair}: KNOB=VALUE is expected")
+        values[name.strip()] = value.strip()
+    return values
+
+
+def _concurrency(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise click.UsageError(f"--concurrency {text}: auto or a whole number of at least 1 is expected")
+    return int(text)
+
+
+async def _generate(wish: Wish, given: dict[str, Any]) -> int:
+    from synthgen.cli.progress import Watch
+    from synthgen.session import Session
+
+    session = Session(wish, note)
+    async with session:
+        if given["dry_run"]:
+            return await _dry_run(session, given["json_"])
+        watch = Watch(quiet=given["quiet"], json=given["json_"], label=f"{session.kind.name} ({session.lang})")
+        result = await session.generate(watch)
+    _close(result, given)
+    return result.ending.code
+
+
+def _close(result: Result, given: dict[str, Any]) -> None:
+    from synthgen import report
+
+    ending, again = result.ending, shlex.join(("synthgen", *sys.argv[1:]))
+    command = f"synthgen show {shlex.quote(str(result.folder))}" if not ending.code else again
+    if given["json_"]:
+        event = {"event": "result", "exit_code": ending.code, "message": ending.line, "run": str(result.folder)}
+        as_json({**event, **result.summary.as_dict()})
+    else:
+        report.print_closing(result.summary, str(result.folder), command)
+    if ending.line:
+        fault(ending.line)
+
+
+async def _dry_run(session: Session, json_: bool) -> int:
+    from synthgen.estimate import estimate
+
+    found = await estimate(session)
+    if json_:
+        as_json({"event": "result", **found})
+        return 0
+    for message in found.pop("prompt"):
+        click.echo(f"{click.style(message['role'], fg='cyan')}\n{message['content']}\n")
+    for name, value in found.items():
+        click.echo(f"{name.replace('_', ' '):<28} {value}")
+    return 0

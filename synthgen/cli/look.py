@@ -1,0 +1,83 @@
+"""`status` and `show`: how a run stands, and what its samples say."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from synthgen.cli.say import as_json
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--json", "json_", is_flag=True, help="One JSON object on stdout.")
+def status(run: Path, json_: bool) -> None:
+    """Progress, yield and cost of a run, live or ended.
+
+    Example: synthgen status runs/alpaca-en
+    """
+    from synthgen import output, report, store
+
+    about = output.read_run(run)
+    with output.reading(run) as db:
+        falls = output.waterfall(db, about.get("count"))
+        requests, prompt_tokens, completion_tokens = store.totals(db)
+    summary = report.Summary(
+        recipe=about["recipe"],
+        lang=about["lang"],
+        target=about.get("count"),
+        falls=falls,
+        requests=requests,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        process=store.holder(run),
+    )
+    if json_:
+        as_json(summary.as_dict())
+    else:
+        report.print_status(summary)
+
+
+@click.command()
+@click.argument("path", metavar="RUN|FILE", type=click.Path(path_type=Path))
+@click.option("-n", "number", type=click.IntRange(min=1), default=5, show_default=True, help="How many.")
+@click.option("--rejected", is_flag=True, help="Rejected samples instead, with their reasons.")
+@click.option("--reason", help="Only those rejected for this reason.")
+@click.option("--json", "json_", is_flag=True, help="One JSON object on stdout.")
+def show(path: Path, number: int, rejected: bool, reason: str | None, json_: bool) -> None:
+    """Read samples in the terminal.
+
+    Example: synthgen show runs/alpaca-en -n 3 --rejected --reason novelty
+    """
+    from itertools import islice
+
+    from synthgen import bodies, output, report
+    from synthgen.errors import UsageError
+
+    if not path.exists():
+        raise UsageError(f"{path}: no such run or file")
+    if rejected or reason:
+        if not output.is_run(path):
+            raise UsageError(f"{path}: --rejected needs a run folder")
+        rows = list(islice(_rejected(path, reason), number))
+    else:
+        rows = [{"sample": bodies.row(s)} for s in islice(output.samples_of(path)(), number)]
+    if json_:
+        as_json({"samples": rows})
+    else:
+        report.print_samples(rows)
+
+
+def _rejected(run: Path, reason: str | None) -> Iterator[dict[str, Any]]:
+    from synthgen import bodies, output
+
+    about = output.read_run(run)
+    with output.reading(run) as db, contextlib.closing(output.decisions(db, about.get("count"))) as decided:
+        for task, why, body in decided:
+            if why is not None and reason in (None, why):
+                sample, detail = bodies.parse(body)
+                yield {"task": task, "reason": why, "detail": detail, "sample": sample}

@@ -1,0 +1,127 @@
+"""The live line of a run, its plain form without a terminal, and what the signals do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from synthgen.cli.say import as_json
+
+if TYPE_CHECKING:
+    from synthgen.run import Conveyor, Ending
+
+_REDRAW_SECONDS, _PLAIN_SECONDS = 0.25, 10.0
+
+
+def quiet_threads() -> None:
+    """One BLAS thread for the embedded engine; only has effect before numpy is first imported."""
+    for name in ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+
+@dataclass(slots=True)
+class Watch:
+    """Runs a conveyor while it shows how it goes; SIGINT and SIGTERM end it with everything whole."""
+
+    quiet: bool
+    json: bool
+    label: str
+    began: float = 0.0
+
+    async def __call__(self, conveyor: Conveyor) -> Ending:
+        self.began = time.monotonic()
+        with _signals(conveyor):
+            shown = asyncio.create_task(self._show(conveyor))
+            try:
+                return await conveyor.run()
+            finally:
+                shown.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await shown
+
+    async def _show(self, conveyor: Conveyor) -> None:
+        if self.json:
+            await self._events(conveyor)
+        elif self.quiet:
+            return
+        elif sys.stderr.isatty():
+            await self._live(conveyor)
+        else:
+            await self._plain(conveyor)
+
+    async def _live(self, conveyor: Conveyor) -> None:
+        from rich.live import Live
+        from rich.text import Text
+
+        from synthgen.report import console
+
+        with Live(console=console(err=True), refresh_per_second=4, transient=True) as live:
+            while True:
+                live.update(Text(self._line(conveyor), no_wrap=True, overflow="ellipsis"))
+                await asyncio.sleep(_REDRAW_SECONDS)
+
+    async def _plain(self, conveyor: Conveyor) -> None:
+        while True:
+            await asyncio.sleep(_PLAIN_SECONDS)
+            print(self._line(conveyor), file=sys.stderr, flush=True)
+
+    async def _events(self, conveyor: Conveyor) -> None:
+        while True:
+            await asyncio.sleep(_PLAIN_SECONDS)
+            board, usage = conveyor.board, conveyor.asking.usage
+            counts = {"accepted": board.accepted, "target": board.target, "tasks": board.tasks, "failed": board.failed}
+            tokens = {"requests": usage.requests, "completion_tokens": usage.completion_tokens}
+            as_json({"event": "progress", **counts, **tokens, "rejected": dict(board.rejected)})
+
+    def _line(self, conveyor: Conveyor) -> str:
+        board, usage = conveyor.board, conveyor.asking.usage
+        seconds = max(time.monotonic() - self.began, 1e-3)
+        goal = "?" if board.target is None else str(board.target)
+        flying = sum(s.pool.in_flight for s in conveyor.asking.speakers.values())
+        pieces = [
+            f"{self.label} {board.accepted}/{goal}",
+            f"{usage.requests / seconds:.1f} req/s",
+            f"{usage.completion_tokens / seconds:,.0f} tok/s",
+            f"{flying} in flight",
+        ]
+        if board.rejected:
+            most = ", ".join(f"{reason} {n}" for reason, n in board.rejected.most_common(3))
+            pieces.append(f"rejected {sum(board.rejected.values())} ({most})")
+        if board.failed:
+            pieces.append(f"failed {board.failed}")
+        gained = board.accepted - conveyor.accepted_before
+        if board.target is not None and gained:
+            left = (board.target - board.accepted) * seconds / gained
+            pieces.append(f"ETA {int(left // 60)}:{int(left % 60):02d}")
+        return " · ".join(pieces)
+
+
+@contextlib.contextmanager
+def _signals(conveyor: Conveyor) -> Iterator[None]:
+    """The first signal ends the run in good order, a second one at once."""
+    from synthgen.run import Ending
+
+    loop = asyncio.get_running_loop()
+    endings = {
+        signal.SIGINT: Ending(130, "interrupted; the same command continues"),
+        signal.SIGTERM: Ending(143, "terminated; the same command continues"),
+    }
+
+    def stop(number: signal.Signals) -> None:
+        conveyor.stop(endings[number])
+        loop.remove_signal_handler(number)
+
+    for number in endings:
+        loop.add_signal_handler(number, stop, number)
+    try:
+        yield
+    finally:
+        for number in endings:
+            loop.remove_signal_handler(number)

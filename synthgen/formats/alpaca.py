@@ -1,0 +1,103 @@
+"""Alpaca: instruction, input, output, with system and history where there are any (LLaMA-Factory's default)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
+from synthgen.errors import ParseError
+from synthgen.formats.turns import calls_tools, content_fault, lost, meta_of, split_system, text_of
+from synthgen.types import Message, Sample
+
+_OWN = frozenset({"instruction", "input", "output", "system", "history"})
+_KEEPS = frozenset({"the border of instruction and input"})
+
+
+def joined(instruction: str, given: str) -> str:
+    """The user's text as LLaMA-Factory and ms-swift join it."""
+    return "\n".join(part for part in (instruction, given) if part)
+
+
+class Alpaca:
+    """Rows of text; earlier turns go to `history`, the last pair is the row's own."""
+
+    name = "alpaca"
+    description = "instruction, input, output (+ system, history): LLaMA-Factory, ms-swift, axolotl"
+    file_name = "alpaca.jsonl"
+
+    def sniff(self, row: Mapping[str, Any]) -> bool:
+        return "instruction" in row and ("output" in row or "response" in row) and "chosen" not in row
+
+    def read(self, row: Mapping[str, Any]) -> Sample:
+        output = "output" if "output" in row else "response"  # GPTeacher's name for it
+        split = text_of(row, "instruction", needed=True), text_of(row, "input")
+        answer = text_of(row, output, needed=True)
+        system = text_of(row, "system")
+        messages = [Message("system", system)] if system else []
+        for user, assistant in _history(row.get("history")):
+            messages += [Message("user", user), Message("assistant", assistant)]
+        messages += [Message("user", joined(*split)), Message("assistant", answer)]
+        return Sample(tuple(messages), input_split=split, meta=meta_of(row, _OWN | {output}))
+
+    def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:
+        systems = histories = False
+        for sample in samples:
+            system, turns = split_system(sample)
+            systems, histories = systems or bool(system), histories or len(turns) > 2
+        more = [name for name, there in (("system", systems), ("history", histories)) if there]
+        return ("instruction", "input", "output", *more)
+
+    def row(self, sample: Sample, columns: Sequence[str]) -> dict[str, Any]:
+        system, turns = split_system(sample)
+        said = [turn.content for turn in turns]
+        instruction, given = _split(sample, said)
+        row = {
+            "instruction": instruction,
+            "input": given,
+            "output": said[-1],
+            "system": system,
+            "history": [list(pair) for pair in zip(said[:-2:2], said[1:-2:2], strict=True)],
+        }
+        return {column: row[column] for column in columns}
+
+    def carries(self, sample: Sample) -> str | None:
+        if sample.tools or calls_tools(sample):
+            return "tools"
+        if fault := content_fault(sample):
+            return fault
+        _, turns = split_system(sample)
+        if any(turn.role == "system" for turn in turns):
+            return "a system turn inside the conversation"
+        if any(turn.role != role for turn, role in zip(turns, cycle(("user", "assistant")), strict=False)):
+            return "user and assistant do not take turns"
+        return None
+
+    def loses(self, sample: Sample) -> tuple[str, ...]:
+        return lost(sample, _KEEPS)
+
+    def dataset_info(self, file_name: str, columns: Sequence[str]) -> dict[str, Any] | None:
+        names = {"instruction": "prompt", "input": "query", "output": "response"}
+        return {"file_name": file_name, "columns": {names.get(column, column): column for column in columns}}
+
+
+def _history(value: Any) -> list[tuple[str, str]]:
+    if not value:
+        return []
+    if not isinstance(value, list):
+        raise ParseError("history must be a list of pairs")
+    for pair in value:
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+            raise ParseError("history must be a list of pairs [user text, assistant text]")
+    return [(user, assistant) for user, assistant in value]
+
+
+def _split(sample: Sample, said: Sequence[str]) -> tuple[str, str]:
+    """The last user turn as instruction and input; the recipe's own border counts where it is about that turn."""
+    split = sample.input_split
+    if split and split[0].strip() and (len(said) == 2 or joined(*split) == said[-2]):
+        return split
+    return said[-2], ""
+
+
+FORMAT = Alpaca()

@@ -1,0 +1,118 @@
+"""What lies beside the data files: LLaMA-Factory's registry and the data set card of Hugging Face."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from synthgen.formats import open_format
+
+# The hub's own words for how many rows there are, each up to but not with its number.
+_SIZES = (
+    (10**3, "n<1K"),
+    (10**4, "1K<n<10K"),
+    (10**5, "10K<n<100K"),
+    (10**6, "100K<n<1M"),
+    (10**7, "1M<n<10M"),
+    (10**8, "10M<n<100M"),
+    (10**9, "100M<n<1B"),
+    (10**10, "1B<n<10B"),
+    (10**11, "10B<n<100B"),
+    (10**12, "100B<n<1T"),
+)
+
+
+def dataset_info(files: Mapping[str, tuple[str, Sequence[str]]]) -> bytes:
+    """`dataset_info.json` for the files, each format's name with its file's name and the columns in it.
+
+    ASCII, because LLaMA-Factory opens it in the encoding of the machine; without files it would misread.
+    """
+    entries = {name: open_format(name).dataset_info(file, columns) for name, (file, columns) in files.items()}
+    told = {name: entry for name, entry in entries.items() if entry is not None}
+    return (json.dumps(told, indent=2, ensure_ascii=True) + "\n").encode()
+
+
+def size_category(rows: int) -> str:
+    """The hub's word for a number of rows."""
+    return next((word for below, word in _SIZES if rows < below), "n>1T")
+
+
+def card(
+    *,
+    title: str,
+    files: Mapping[str, tuple[str, int]],
+    recipe: str,
+    languages: Sequence[str],
+    license_id: str = "other",
+    models: Sequence[tuple[str, str]] = (),
+    waterfall: Sequence[tuple[str, int]] = (),
+    seeds: Sequence[tuple[str, str]] = (),
+    command: str = "",
+) -> str:
+    """`README.md` for a folder: the front matter that `load_dataset` obeys, and how the data came about.
+
+    `files`: each format's name with its file's name and number of rows, the first is the default one.
+    `models`: role and model. `waterfall`: what was left after each step. `seeds`: what was read and its licence.
+    """
+    written = [(name, file, rows) for name, (file, rows) in files.items() if rows]  # an empty file does not load
+    count = max((rows for _, _, rows in written), default=0)
+    lines = ["---", *_front(title, written, languages, license_id, count), "---", "", f"# {_line(title)}", ""]
+    lines += [f"{count:,} synthetic samples, made by synthgen with the recipe `{recipe}`.", ""]
+    lines += _table("Files", ("load_dataset(..., name)", "file", "rows"), _configs(written))
+    if models:
+        lines += _table("Models", ("role", "model"), models)
+    if waterfall:
+        lines += _table("From answers to samples", ("step", "samples"), [(step, f"{n:,}") for step, n in waterfall])
+    if seeds:
+        lines += _table("Sources and their licences", ("source", "licence"), seeds)
+    lines += ["What models write may be bound by the terms of the models as well.", ""]
+    if command:
+        lines += ["## Made with", "", *(f"    {line}" for line in command.splitlines()), ""]
+    return "\n".join(lines)
+
+
+def _front(
+    title: str, written: Sequence[tuple[str, str, int]], languages: Sequence[str], license_id: str, count: int
+) -> list[str]:
+    """The front matter, every text quoted: to YAML a bare `no` is false, and a bare `1.0` a number."""
+    lines = [f"license: {_quoted(license_id)}"]
+    if languages:
+        lines += ["language:", *(f"- {_quoted(language)}" for language in languages)]
+    lines += [f"pretty_name: {_quoted(title)}"]
+    lines += ["size_categories:", f"- {_quoted(size_category(count))}"]
+    lines += ["task_categories:", '- "text-generation"', "annotations_creators:", '- "machine-generated"']
+    lines += ["language_creators:", '- "machine-generated"', "tags:", '- "synthetic"', '- "synthgen"']
+    if written:
+        lines += ["configs:"]
+    for config, file, _ in _configs(written):
+        lines += [
+            f"- config_name: {_quoted(config)}",
+            "  data_files:",
+            '  - split: "train"',
+            f"    path: {_quoted(file)}",
+        ]
+    return lines
+
+
+def _configs(written: Sequence[tuple[str, str, int]]) -> list[tuple[str, str, str]]:
+    """Without names for the files, the hub would load all that it finds in the folder as one."""
+    names = ["default", *(name for name, _, _ in written[1:])]
+    return [(name, file, f"{rows:,}") for name, (_, file, rows) in zip(names, written, strict=False)]
+
+
+def _table(heading: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    cells = [head, ["---"] * len(head), *([_cell(text) for text in row] for row in rows)]
+    return [f"## {heading}", "", *(f"| {' | '.join(row)} |" for row in cells), ""]
+
+
+def _cell(text: str) -> str:
+    return _line(text).replace("\\", "\\\\").replace("|", "\\|")
+
+
+def _line(text: str) -> str:
+    return "".join(char for char in " ".join(text.split()) if char.isprintable())
+
+
+def _quoted(text: str) -> str:
+    """A string of JSON without control characters is one of YAML."""
+    return json.dumps(_line(text), ensure_ascii=False)

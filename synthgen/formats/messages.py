@@ -1,0 +1,185 @@
+"""OpenAI's messages: roles user, assistant, system, tool; what fine-tuning APIs and TRL read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from synthgen.errors import ParseError
+from synthgen.formats.turns import (
+    call_of,
+    calls_tools,
+    content_fault,
+    lost,
+    meta_of,
+    results_fault,
+    spoken,
+    text_of,
+    to_json,
+    tools_of,
+)
+from synthgen.types import Message, Role, Sample, ToolCall
+
+_OWN = frozenset({"messages", "tools", "label"})
+_KEEPS = frozenset({"weights of turns", "names of speakers"})
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+
+
+class Messages:
+    """A list of {role, content}; arguments of tool calls are JSON text, as the API has them."""
+
+    name = "messages"
+    description = "messages of {role, content} (+ tools): OpenAI fine-tuning, TRL, axolotl, ms-swift"
+    file_name = "messages.jsonl"
+
+    def sniff(self, row: Mapping[str, Any]) -> bool:
+        return "messages" in row and not {"meta", "chosen", "rejected"} & row.keys()
+
+    def read(self, row: Mapping[str, Any]) -> Sample:
+        label = row.get("label")
+        own = _OWN if isinstance(label, bool) else _OWN - {"label"}
+        return Sample(
+            read_messages(row.get("messages")),
+            tools=tools_of(row),
+            label=label if isinstance(label, bool) else None,
+            meta=meta_of(row, own),
+        )
+
+    def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:
+        tools = [sample for sample in samples if sample.tools or calls_tools(sample)]
+        return ("messages", "tools") if tools else ("messages",)
+
+    def row(self, sample: Sample, columns: Sequence[str]) -> dict[str, Any]:
+        messages = [replace(message, reasoning=None) for message in _with_ids(tuple(spoken(sample.messages)))]
+        # null and not []: of "no tools" it is the one spelling that every loader takes.
+        tools = [_wrapped(tool) for tool in sample.tools] or None
+        row = {"messages": [message_row(message) for message in messages], "tools": tools}
+        return {column: row[column] for column in columns}
+
+    def carries(self, sample: Sample) -> str | None:
+        return content_fault(sample) or results_fault(sample.messages)
+
+    def loses(self, sample: Sample) -> tuple[str, ...]:
+        return lost(sample, _KEEPS)
+
+    def dataset_info(self, file_name: str, columns: Sequence[str]) -> dict[str, Any] | None:
+        if "tools" in columns:  # its `openai` form garbles calls and its `sharegpt` form does not know them
+            return None
+        speakers = {"user": "user", "assistant": "assistant", "system": "system"}
+        tags = {f"{speaker}_tag": role for speaker, role in speakers.items()}
+        tags |= {"role_tag": "role", "content_tag": "content", "observation_tag": "tool"}
+        return {
+            "file_name": file_name,
+            "formatting": "sharegpt",
+            "columns": {"messages": "messages"},
+            "tags": tags | {"function_tag": "function_call"},
+        }
+
+
+def read_messages(value: Any) -> tuple[Message, ...]:
+    """Messages out of a list in OpenAI's form."""
+    if not isinstance(value, list) or not value:
+        raise ParseError("messages must be a list of turns")
+    found = []
+    for number, turn in enumerate(value, start=1):
+        try:
+            found.append(read_message(turn))
+        except ParseError as error:
+            raise ParseError(f"turn {number}: {error}") from None
+    return tuple(found)
+
+
+def message_row(message: Message) -> dict[str, Any]:
+    """One message in OpenAI's form, and `reasoning` where there is any; only the keys that it needs."""
+    row: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        row["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": to_json(call.arguments)}}
+            for call in message.tool_calls
+        ]
+    more = ("tool_call_id", "name", "reasoning", "weight")
+    return row | {key: value for key in more if (value := getattr(message, key)) is not None}
+
+
+def read_message(turn: Any) -> Message:
+    """One message out of OpenAI's form; what `content` spells as parts becomes one text."""
+    if not isinstance(turn, Mapping):
+        raise ParseError("must be an object {role, content}")
+    role = turn.get("role")
+    if not isinstance(role, str) or role not in _ROLES:
+        raise ParseError(f"unknown role {role!r}; known are system, user, assistant, tool")
+    calls = _calls(turn)
+    weight = turn.get("weight")
+    if weight is not None and (isinstance(weight, bool) or weight not in (0, 1)):
+        raise ParseError(f"weight must be 0 or 1, found {weight!r}")
+    return Message(
+        _ROLES[role],
+        _content(turn, needed=not calls),
+        tool_calls=calls,
+        tool_call_id=text_of(turn, "tool_call_id") or None,
+        name=text_of(turn, "name") or None,
+        reasoning=text_of(turn, "reasoning") or text_of(turn, "reasoning_content") or None,
+        weight=weight,
+    )
+
+
+def _content(turn: Mapping[str, Any], *, needed: bool) -> str:
+    """Text, or the API's list of text parts."""
+    parts = turn.get("content")
+    if not isinstance(parts, list):
+        return text_of(turn, "content", needed=needed)
+    for part in parts:
+        if not isinstance(part, Mapping) or part.get("type") != "text" or not isinstance(part.get("text"), str):
+            raise ParseError("content has a part that is no text; synthgen reads text alone")
+    return "".join(part["text"] for part in parts)
+
+
+def _calls(turn: Mapping[str, Any]) -> tuple[ToolCall, ...]:
+    given = turn.get("tool_calls")
+    if not given:
+        old = turn.get("function_call")  # the API's form before tools
+        return (call_of(old),) if old else ()
+    if not isinstance(given, list):
+        raise ParseError("tool_calls must be a list")
+    calls = []
+    for item in given:
+        inner = item.get("function", item) if isinstance(item, Mapping) else item
+        name = item.get("id") if isinstance(item, Mapping) else None
+        calls.append(replace(call_of(inner), id=name if isinstance(name, str) else ""))
+    return tuple(calls)
+
+
+def _with_ids(messages: Sequence[Message]) -> list[Message]:
+    """Calls without an id get one, by their place in the conversation, and results the ids of their calls."""
+    found: list[Message] = []
+    number = 0
+    waiting: list[str] = []
+    for message in messages:
+        if message.tool_calls:
+            calls = []
+            for call in message.tool_calls:
+                number += 1
+                calls.append(call if call.id else replace(call, id=f"call_{number}"))
+            waiting = [call.id for call in calls]
+            message = replace(message, tool_calls=tuple(calls))  # noqa: PLW2901
+        elif message.role == "tool":
+            called = message.tool_call_id if message.tool_call_id in waiting else waiting[0]
+            waiting.remove(called)
+            message = replace(message, tool_call_id=called)  # noqa: PLW2901
+        found.append(message)
+    return found
+
+
+def _wrapped(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    return tool if isinstance(tool.get("function"), Mapping) else {"type": "function", "function": tool}
+
+
+FORMAT = Messages()

@@ -1,0 +1,214 @@
+"""ShareGPT: turns of {from, value}, tool calls as JSON text among them (LLaMA-Factory's form of tool data)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from synthgen.errors import ParseError
+from synthgen.formats.messages import read_message
+from synthgen.formats.turns import (
+    call_of,
+    columns_of,
+    content_fault,
+    from_json,
+    lost,
+    meta_of,
+    split_system,
+    text_of,
+    to_json,
+    tools_of,
+)
+from synthgen.types import Message, Role, Sample, ToolCall
+
+_OWN = frozenset({"conversations", "system", "tools"})
+_ROLES: dict[str, Role] = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "function_call": "assistant",
+    "observation": "tool",
+    "tool": "tool",
+    "function_response": "tool",
+    "system": "system",
+}
+# LLaMA-Factory cuts the thought off by exactly this spacing, and stops at any other.
+_THOUGHT = re.compile(r"<think>\n(.*?)\n</think>\n\n", re.DOTALL)
+
+
+class ShareGPT:
+    """Turns human, gpt, function_call, observation; the system text has a column of its own."""
+
+    name = "sharegpt"
+    description = "conversations of {from, value} (+ system, tools): LLaMA-Factory, FastChat, Unsloth"
+    file_name = "sharegpt.jsonl"
+
+    def sniff(self, row: Mapping[str, Any]) -> bool:
+        return "conversations" in row and "chosen" not in row
+
+    def read(self, row: Mapping[str, Any]) -> Sample:
+        turns = row.get("conversations")
+        if not isinstance(turns, list) or not turns:
+            raise ParseError("conversations must be a list of turns")
+        messages: list[Message] = []
+        for number, turn in enumerate(turns, start=1):
+            try:
+                messages += _messages(turn, messages)
+            except ParseError as error:
+                raise ParseError(f"turn {number}: {error}") from None
+        if system := text_of(row, "system"):
+            if messages[0].role == "system" and messages[0].content != system:
+                raise ParseError("a system column and another system turn: loaders drop one of them")
+            messages = [Message("system", system), *(messages[1:] if messages[0].role == "system" else messages)]
+        tools = tools_of(row)
+        own = _OWN if tools or not row.get("tools") else _OWN - {"tools"}  # "[]" is kept to be written again
+        return Sample(tuple(messages), tools=tools, meta=meta_of(row, own))
+
+    def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:
+        there: set[str] = set()
+        for sample in samples:
+            kept = columns_of(sample)
+            tools = sample.tools or _no_tools(sample)
+            more = {"id": "id" in kept, "system": split_system(sample)[0], "tools": tools}
+            there.update(name for name, value in more.items() if value)
+        return tuple(name for name in ("id", "conversations", "system", "tools") if name in {*there, "conversations"})
+
+    def row(self, sample: Sample, columns: Sequence[str]) -> dict[str, Any]:
+        system, messages = split_system(sample)
+        kept = columns_of(sample)
+        # Text and not a list: Arrow gives each row the keys of all, and null is what every loader takes for none.
+        tools = to_json([_with_parameters(tool) for tool in sample.tools]) if sample.tools else _no_tools(sample)
+        row = {"id": kept.get("id"), "conversations": list(_turns(messages)), "system": system, "tools": tools}
+        return {column: row[column] for column in columns}
+
+    def carries(self, sample: Sample) -> str | None:
+        if fault := content_fault(sample):
+            return fault
+        _, messages = split_system(sample)
+        if any(message.role == "system" for message in messages):
+            return "a system turn inside the conversation"
+        calls = 0
+        # Loaders check this alone: the first, third, ... turn is said to the model, the others by it.
+        for number, (is_tool, group) in enumerate(_groups(messages)):
+            if not is_tool and len(group) > 1:
+                return "user and assistant do not take turns"
+            if (group[0].role == "assistant") != (number % 2 == 1):
+                return "user and assistant do not take turns"
+            if is_tool and len(group) not in (1, calls):
+                return "tool results that do not match their calls"
+            calls = len(group[0].tool_calls)
+        return None
+
+    def loses(self, sample: Sample) -> tuple[str, ...]:
+        thoughts = [message for message in sample.messages if message.reasoning]
+        keeps = {"id", "tools"} | ({"reasoning"} if all(message.tool_calls for message in thoughts) else set())
+        beside = any(message.tool_calls and message.content.strip() for message in sample.messages)
+        return (*lost(sample, frozenset(keeps)), *(("text beside a tool call",) if beside else ()))
+
+    def dataset_info(self, file_name: str, columns: Sequence[str]) -> dict[str, Any] | None:
+        names = {"conversations": "messages", "system": "system", "tools": "tools"}
+        entry = {names[column]: column for column in columns if column in names}
+        return {"file_name": file_name, "formatting": "sharegpt", "columns": entry}
+
+
+def _groups(messages: Sequence[Message]) -> Iterator[tuple[bool, list[Message]]]:
+    """Tool turns that follow each other as one group, every other turn by itself."""
+    for is_tool, group in groupby(messages, key=lambda message: message.role == "tool"):
+        if is_tool:
+            yield True, list(group)
+        else:
+            yield from ((False, [message]) for message in group)
+
+
+def _turns(messages: Sequence[Message]) -> Iterator[dict[str, str]]:
+    calls: Sequence[ToolCall] = ()
+    for is_tool, group in _groups(messages):
+        message = group[0]
+        if is_tool:
+            yield {"from": "observation", "value": _observation(calls, group)}
+        elif message.tool_calls:
+            thought = f"<think>\n{message.reasoning}\n</think>\n\n" if message.reasoning else ""
+            objects = [{"name": call.name, "arguments": call.arguments} for call in message.tool_calls]
+            yield {"from": "function_call", "value": thought + to_json(objects if len(objects) > 1 else objects[0])}
+        else:
+            yield {"from": "gpt" if message.role == "assistant" else "human", "value": message.content}
+        calls = message.tool_calls
+
+
+def _observation(calls: Sequence[ToolCall], results: list[Message]) -> str:
+    """One result as it is; the results of parallel calls as a JSON list in the order of the calls."""
+    if len(results) == 1:
+        return results[0].content
+    order = {call.id: place for place, call in enumerate(calls) if call.id}
+    if all(result.tool_call_id in order for result in results):
+        results = sorted(results, key=lambda result: order[result.tool_call_id or ""])
+    items = [(_structure(result.content), result.content) for result in results]
+    return to_json([content if structure is None else structure for structure, content in items])
+
+
+def _structure(text: str) -> Any:
+    """The object or list that a text spells, or None."""
+    try:
+        value = from_json(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict | list) else None
+
+
+def _no_tools(sample: Sample) -> str | None:
+    """How the row that was read spelled that it has no tools, such as "[]"."""
+    kept = columns_of(sample).get("tools")
+    return kept if isinstance(kept, str) else None
+
+
+def _with_parameters(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """LLaMA-Factory's default template stops at a tool without parameters."""
+    inner = tool.get("function")
+    if isinstance(inner, Mapping):
+        return {**tool, "function": _with_parameters(inner)}
+    return {**tool, "parameters": tool.get("parameters") or {"type": "object", "properties": {}}}
+
+
+def _messages(turn: Any, before: Sequence[Message]) -> list[Message]:
+    """The messages of one turn: several only for an observation of parallel calls."""
+    if not isinstance(turn, Mapping):
+        raise ParseError("must be an object {from, value}")
+    if "from" not in turn and "role" in turn:  # OpenAI's turns in ShareGPT's column are common
+        return [read_message(turn)]
+    speaker = turn.get("from")
+    role = _ROLES.get(speaker.lower()) if isinstance(speaker, str) else None
+    if role is None:
+        raise ParseError(f"unknown speaker {speaker!r}; known are human, gpt, function_call, observation, system")
+    value = text_of(turn, "value", needed=True)
+    if speaker == "function_call":
+        return [_call_message(value)]
+    if role == "tool" and before and len(before[-1].tool_calls) > 1:
+        results = _structure(value)
+        if isinstance(results, list) and len(results) == len(before[-1].tool_calls) and all(map(_is_result, results)):
+            return [Message("tool", item if isinstance(item, str) else to_json(item)) for item in results]
+    return [Message(role, value)]
+
+
+def _is_result(item: Any) -> bool:
+    """Whether the item comes back the same from the text of a message."""
+    return isinstance(item, dict | list) or (isinstance(item, str) and _structure(item) is None)
+
+
+def _call_message(value: str) -> Message:
+    thought = _THOUGHT.match(value)
+    try:
+        found = from_json(value[thought.end() :] if thought else value)
+    except ValueError as error:
+        raise ParseError(f"a function_call must be JSON ({error})") from None
+    calls = tuple(call_of(item) for item in (found if isinstance(found, list) else [found]))
+    if not calls:
+        raise ParseError("a function_call without a call")
+    return Message("assistant", "", tool_calls=calls, reasoning=thought[1] if thought else None)
+
+
+FORMAT = ShareGPT()

@@ -1,0 +1,156 @@
+"""What the formats of conversations have in common: JSON inside text, the order of turns, what gets lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from synthgen.errors import ParseError
+from synthgen.types import Message, Sample, ToolCall
+
+
+def to_json(value: Any) -> str:
+    """Compact enough and as data sets spell it: `", "` and `": "`, no escapes, no NaN."""
+    return _ENCODER.encode(value)
+
+
+def from_json(text: str) -> Any:
+    """The value; ValueError where it is no JSON. Python's own reader, since whole numbers may be of any length."""
+    return json.loads(text, parse_constant=_no_constant)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no JSON")
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain)
+
+
+def text_of(row: Mapping[str, Any], column: str, *, needed: bool = False) -> str:
+    """The text of a column, "" where it is null or absent; ParseError where it is no text."""
+    value = row.get(column)
+    if value is None and not needed:
+        return ""
+    if not isinstance(value, str):
+        found = "missing" if column not in row else "null" if value is None else type(value).__name__
+        raise ParseError(f"{column} must be text, found {found}")
+    return value
+
+
+def call_of(value: Any) -> ToolCall:
+    """A call `{name, arguments}`; arguments are an object, or the JSON text of one as OpenAI writes it."""
+    if not isinstance(value, Mapping) or not isinstance(name := value.get("name"), str) or not name:
+        raise ParseError("a tool call must be an object with name and arguments")
+    arguments = value.get("arguments")
+    if isinstance(arguments, str):
+        try:
+            arguments = from_json(arguments)
+        except ValueError as error:
+            raise ParseError(f"the arguments of {name} are not JSON ({error})") from None
+    if not isinstance(arguments, Mapping):
+        raise ParseError(f"the arguments of {name} must be a JSON object")
+    return ToolCall(name, arguments)
+
+
+def tools_of(row: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """The tools of a row: a list of objects, or the JSON text of one, or nothing."""
+    value = row.get("tools")
+    if isinstance(value, str) and value.strip():
+        try:
+            value = from_json(value)
+        except ValueError as error:
+            raise ParseError(f"tools is not JSON ({error})") from None
+    if not value:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(tool, Mapping) for tool in value):
+        raise ParseError("tools must be a list of objects, or the JSON text of one")
+    return tuple(value)
+
+
+def meta_of(row: Mapping[str, Any], own: frozenset[str]) -> dict[str, Any]:
+    """The columns that the format does not know, kept beside the sample."""
+    rest = {column: value for column, value in row.items() if column not in own}
+    return {"columns": rest} if rest else {}
+
+
+def columns_of(sample: Sample) -> Mapping[str, Any]:
+    """What `meta_of` kept."""
+    kept = sample.meta.get("columns")
+    return kept if isinstance(kept, Mapping) else {}
+
+
+def calls_tools(sample: Sample) -> bool:
+    """Whether a turn of the sample calls a tool, or is a tool's."""
+    return any(message.tool_calls or message.role == "tool" for message in sample.messages)
+
+
+def spoken(messages: Sequence[Message]) -> Iterator[Message]:
+    """The turns without system turns that say nothing: formats forbid empty text."""
+    return (message for message in messages if message.role != "system" or message.content.strip())
+
+
+def split_system(sample: Sample) -> tuple[str, list[Message]]:
+    """The leading system turn's text, "" if none, and the other turns."""
+    messages = list(spoken(sample.messages))
+    if messages and messages[0].role == "system":
+        return messages[0].content, messages[1:]
+    return "", messages
+
+
+def content_fault(sample: Sample) -> str | None:
+    """Why no format of conversations can carry the sample, whatever the order of its turns, or None."""
+    if not sample.messages:
+        return "no turns" if sample.text is None else "text without turns"
+    if sample.label is False:
+        return "an answer marked as bad (label false)"
+    if sample.messages[-1].role != "assistant":
+        return "no answer (the last turn is not the assistant's)"
+    for message in sample.messages:
+        if not message.content.strip():
+            if message.role == "user":
+                return "an empty user turn"
+            if message.role == "assistant" and not message.tool_calls:
+                return "an empty answer"
+    return None
+
+
+def results_fault(messages: Sequence[Message]) -> str | None:
+    """Why the tool turns do not answer the calls before them one by one, as OpenAI asks for, or None."""
+    open_ids: list[str] = []
+    for message in messages:
+        if message.role == "tool":
+            called = message.tool_call_id or (open_ids[0] if open_ids else None)
+            if called in open_ids:
+                open_ids.remove(called)
+            elif "" in open_ids:
+                open_ids.remove("")
+            else:
+                return "tool results that do not match their calls"
+        elif open_ids:
+            return "a tool call that nothing answers"
+        else:
+            open_ids = [call.id for call in message.tool_calls]
+    return None
+
+
+def lost(sample: Sample, keeps: frozenset[str]) -> tuple[str, ...]:
+    """What a row without the parts in `keeps` does not hold of the sample."""
+    messages = sample.messages
+    parts = {
+        "reasoning": any(message.reasoning for message in messages),
+        "weights of turns": any(message.weight is not None for message in messages),
+        "names of speakers": any(message.name for message in messages if message.role != "tool"),
+        "the rejected answer": bool(sample.rejected),
+        "the label": sample.label is not None,
+        "text beside the turns": sample.text is not None,
+        "the border of instruction and input": bool(sample.input_split and sample.input_split[1]),
+    }
+    columns = [f"column {name}" for name in columns_of(sample) if name not in keeps]
+    return (*(part for part, there in parts.items() if there and part not in keeps), *columns)

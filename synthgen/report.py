@@ -1,0 +1,140 @@
+"""What came out, what was rejected and why, what it cost: for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from synthgen.output import Waterfall
+
+_MOST_REASONS = 12  # the closing table keeps to 25 lines
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run stands: all counts; `process` is the one that works on it now."""
+
+    recipe: str
+    lang: str
+    target: int | None
+    falls: Waterfall
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    served: int = 0
+    seconds: float | None = None
+    process: int | None = None
+    models: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For --json."""
+        accepted = self.falls.accepted
+        tokens = self.prompt_tokens + self.completion_tokens
+        return {
+            "recipe": self.recipe,
+            "lang": self.lang,
+            "models": dict(self.models),
+            "target": self.target,
+            "candidates": self.falls.candidates,
+            "accepted": accepted,
+            "rejected": dict(self.falls.rejected.most_common()),
+            "failed": self.falls.failed,
+            "requests": self.requests,
+            "served_from_store": self.served,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "requests_per_accepted": round(self.requests / accepted, 3) if accepted else None,
+            "tokens_per_accepted": round(tokens / accepted, 1) if accepted else None,
+            "seconds": None if self.seconds is None else round(self.seconds, 2),
+            "live_process": self.process,
+            "files": dict(self.files),
+        }
+
+
+def console(*, err: bool = False) -> Console:
+    """A terminal that prints text as it is: what a model wrote is no markup."""
+    return Console(stderr=err, highlight=False, soft_wrap=True)
+
+
+def print_closing(summary: Summary, folder: str, command: str) -> None:
+    """The waterfall, the cost, the files and the next command, in at most 25 lines."""
+    out = console()
+    out.print(_waterfall(summary))
+    for line in _cost(summary):
+        out.print(escape(line))
+    files = ", ".join(f"{name} ({rows})" for name, rows in summary.files.items())
+    out.print(escape(f"{folder}: {files}"))
+    out.print(f"next: [bold]{escape(command)}[/bold]")
+
+
+def print_status(summary: Summary) -> None:
+    """The same for a run that may still be live."""
+    out = console()
+    live = f"live, process {summary.process}" if summary.process is not None else "not running"
+    goal = "all" if summary.target is None else str(summary.target)
+    out.print(escape(f"{summary.recipe} ({summary.lang}): {summary.falls.accepted} of {goal} accepted, {live}"))
+    out.print(_waterfall(summary))
+    for line in _cost(summary):
+        out.print(escape(line))
+
+
+def print_samples(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Samples for reading, rejected ones with the reason and its evidence."""
+    out = console()
+    for row in rows:
+        if "reason" in row:
+            out.print(f"[red]{escape(row['reason'])}[/red]  task {escape(str(row['task']))}  {escape(row['detail'])}")
+        sample = row["sample"]
+        if sample is None:
+            out.print()
+            continue
+        split = sample.get("input_split")
+        turns = sample["messages"]
+        if split and not turns:
+            out.print(f"[cyan]instruction[/cyan] {escape(split[0])}")
+        elif split:
+            out.print(f"[cyan]instruction[/cyan] {escape(split[0])}")
+            if split[1]:
+                out.print(f"[cyan]input[/cyan]       {escape(split[1])}")
+            turns = turns[1:] if turns[0]["role"] == "user" else turns
+        for turn in turns:
+            label = "output" if turn["role"] == "assistant" and split else turn["role"]
+            out.print(f"[cyan]{label:<11}[/cyan] {escape(turn.get('content') or '')}")
+        out.print()
+
+
+def _waterfall(summary: Summary) -> Table:
+    falls = summary.falls
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(justify="left")
+    table.add_column(justify="right")
+    table.add_row("candidates", str(falls.candidates))
+    common = falls.rejected.most_common()
+    for reason, number in common[:_MOST_REASONS]:
+        table.add_row(escape(f"  - {reason}"), f"-{number}")
+    if len(common) > _MOST_REASONS:
+        table.add_row("  - other reasons", f"-{sum(n for _, n in common[_MOST_REASONS:])}")
+    table.add_row("[bold]accepted[/bold]", f"[bold]{falls.accepted}[/bold]")
+    if falls.failed:
+        table.add_row("[red]failed (never answered)[/red]", str(falls.failed))
+    return table
+
+
+def _cost(summary: Summary) -> list[str]:
+    tokens = summary.prompt_tokens + summary.completion_tokens
+    line = f"{summary.requests} requests, {summary.prompt_tokens:,} prompt and {summary.completion_tokens:,} completion tokens"
+    if summary.served:
+        line += f"; {summary.served} answers from the store"
+    if summary.seconds is not None:
+        line += f"; {summary.seconds:.1f} s"
+    lines = [line]
+    if summary.falls.accepted:
+        each = summary.falls.accepted
+        lines.append(f"for each accepted sample: {summary.requests / each:.2f} requests, {tokens / each:,.0f} tokens")
+    return lines

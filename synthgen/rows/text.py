@@ -1,0 +1,235 @@
+"""Rows out of text: encoding, lines and JSON, each row with its `file:line`."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from synthgen.errors import UsageError
+
+# A row is one task or one conversation: what is longer is a file that lost its line ends, and would fill the memory.
+MAX_LINE_BYTES = 8_000_000
+_HALF_PAIR = "half a surrogate pair (such as \\ud800), no server accepts it; fix or delete the row"
+_NUL = "a NUL character, no server accepts it; fix or delete the row"
+# UTF-32 first: its little-endian mark begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "UTF-32LE"),
+    (codecs.BOM_UTF32_BE, "UTF-32BE"),
+    (codecs.BOM_UTF16_LE, "UTF-16LE"),
+    (codecs.BOM_UTF16_BE, "UTF-16BE"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a file; `where` is `file:line`, counted from 1."""
+
+    fields: dict[str, Any]
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A row that cannot be used: where, and what to do about it."""
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
+def _open(path: Path) -> BinaryIO:
+    """The file after its mark of UTF-8, if any; UsageError when it is in another encoding."""
+    try:
+        file = path.open("rb")
+    except PermissionError:
+        raise UsageError(f"{path}: permission denied; make it readable (chmod +r)") from None
+    head = file.read(4096)
+    if encoding := _foreign(head):
+        file.close()
+        raise UsageError(f"{path}: this is {encoding}; convert it: iconv -f {encoding} -t UTF-8 {path.name} > new")
+    file.seek(len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0)
+    return file
+
+
+def _foreign(head: bytes) -> str | None:
+    for mark, encoding in _MARKS:
+        if head.startswith(mark):
+            return encoding
+    # Without a mark: in UTF-16 every second byte of ASCII is NUL, and JSON and CSV are full of ASCII.
+    for start, encoding in ((1, "UTF-16LE"), (0, "UTF-16BE")):
+        half = head[start::2]
+        if half.count(0) * 4 > len(half) and head.count(0) == half.count(0):
+            return encoding
+    return None
+
+
+def lines(path: Path) -> Iterator[tuple[int, bytes | Fault]]:
+    """Number and bytes of each line, at most MAX_LINE_BYTES of it in memory."""
+    with _open(path) as file:
+        number = 0
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(line) <= MAX_LINE_BYTES or line.endswith(b"\n"):
+                yield number, line
+                continue
+            size = len(line)
+            while not line.endswith(b"\n") and (line := file.readline(MAX_LINE_BYTES)):
+                size += len(line)
+            message = f"one line of {size / 1e6:.1f} MB, at most {MAX_LINE_BYTES / 1e6:.0f} MB are read; "
+            yield number, Fault(f"{path}:{number}", message + "split it, or end each row with a newline")
+
+
+def decoded(line: bytes, where: str) -> str | Fault:
+    """The line as text, or why it is none."""
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{line[error.start]:02X} at byte {error.start + 1} of the line"
+        return Fault(where, f"not UTF-8 ({byte}); convert the file, say iconv -f GB18030 -t UTF-8 old > new")
+
+
+def _json_lines(path: Path) -> Iterator[Row | Fault]:
+    for number, line in lines(path):
+        if isinstance(line, Fault):
+            yield line
+        elif line.strip():
+            yield _json_row(line, f"{path}:{number}")
+
+
+def _json_row(line: bytes, where: str) -> Row | Fault:
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        text = decoded(line, where)
+        return text if isinstance(text, Fault) else _not_json(where, error, "fix or delete the line")
+    return checked(value, where, maybe_nul=b"\\u0000" in line)
+
+
+def _not_json(where: str, error: json.JSONDecodeError, fix: str) -> Fault:
+    if "surrogate" in error.msg:
+        return Fault(where, f"{_HALF_PAIR} (column {error.colno})")
+    if error.doc.startswith("\0", error.pos):
+        return Fault(where, _NUL)
+    return Fault(where, f"not JSON ({error.msg} at column {error.colno}); {fix}")
+
+
+def checked(value: Any, where: str, *, maybe_nul: bool) -> Row | Fault:
+    """The value as a row, or why it is none; `maybe_nul` says whether its strings are worth a look."""
+    if not isinstance(value, dict):
+        what = {list: "an array", str: "a string", type(None): "null"}.get(type(value), "a bare value")
+        return Fault(where, f"{what} where a row must be an object {{...}}; fix or delete it")
+    if maybe_nul and any("\0" in text for text in texts(value)):
+        return Fault(where, _NUL)
+    return Row(value, where)
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every string in a value of JSON, the keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield str(key)
+            yield from texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from texts(inner)
+
+
+def json_rows(path: Path) -> Iterator[Row | Fault]:
+    """JSON lines, an array or one object, whatever the name says: data sets come in all three as `.json`."""
+    with _open(path) as file:
+        start = file.tell()
+        while (head := file.read(1)).isspace():
+            pass
+        rest = file.readline(MAX_LINE_BYTES) if head == b"{" and path.suffix.lower() == ".json" else b"}"
+        # A line that closes what it opens is JSON lines, even where it is broken; one that does not is an object.
+        if head != b"[" and rest.rstrip().endswith(b"}"):
+            data = b""
+        else:
+            file.seek(start)
+            data = file.read()
+    yield from _document(path, data) if data else _json_lines(path)
+
+
+def _document(path: Path, data: bytes) -> Iterator[Row | Fault]:
+    """The rows of an array, or one object; read whole, since JSON has no line to stop at."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        begin = data.rfind(b"\n", 0, error.start) + 1
+        number = 1 + data.count(b"\n", 0, begin)
+        fault = decoded(data[begin : error.start + 4], f"{path}:{number}")
+        if isinstance(fault, Fault):
+            yield fault
+        return
+    number, last = 1, 0
+    try:
+        for value, start, end in _values(text):
+            number, last = number + text.count("\n", last, start), start
+            where, raw = f"{path}:{number}", text[start:end]
+            if "\\ud" in raw.lower() and any(map(half_pair, texts(value))):
+                yield Fault(where, _HALF_PAIR)
+            else:
+                yield checked(value, where, maybe_nul="\\u0000" in raw)
+    except json.JSONDecodeError as error:
+        yield _not_json(f"{path}:{error.lineno}", error, "fix the file: nothing after this can be read")
+    except RecursionError:
+        yield Fault(f"{path}:{number}", "a row after this one is nested too deep; delete it")
+
+
+def _values(text: str) -> Iterator[tuple[Any, int, int]]:
+    """Each row of the document, with where its text starts and ends."""
+    at = _space(text, 0)
+    array = text.startswith("[", at)
+    at = _space(text, at + array)
+    more = not (array and text.startswith("]", at))
+    while more:
+        try:
+            value, end = _DECODER.raw_decode(text, at)
+        except _NotANumberError as error:
+            raise json.JSONDecodeError(f"{error} is no number of JSON", text, text.find(str(error), at)) from None
+        yield value, at, end
+        at = _space(text, end)
+        more = array and text.startswith(",", at)
+        if more:
+            at = _space(text, at + 1)
+        elif array and not text.startswith("]", at):
+            raise json.JSONDecodeError("expected , or ]", text, at)
+    if (rest := _space(text, at + array)) < len(text):
+        raise json.JSONDecodeError("unexpected content after the end", text, rest)
+
+
+class _NotANumberError(ValueError):
+    """NaN or an infinity, which Python would read and no other loader."""
+
+
+def _no_constant(name: str) -> Any:
+    raise _NotANumberError(name)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+def _space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
+
+
+def half_pair(text: str) -> bool:
+    """Whether the text has a lone surrogate, which UTF-8 cannot hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
