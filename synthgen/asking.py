@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from synthgen.backends.wire import encode
+from synthgen.backends.wire import encode, unsent_stops
 from synthgen.dedup import Near, cjk_count
 from synthgen.errors import UsageError
 from synthgen.load import Pool
@@ -106,7 +106,7 @@ class TaskAsk:
         request = shared.request(prompt, role, sampling or SamplingParams(), schema)
         ordinal = self._ordinals[request.body]
         self._ordinals[request.body] += 1
-        key = identity(shared.run_seed, self._task, request.body, ordinal)
+        key = identity(shared.run_seed, self._task, request, ordinal)
         if not shared.store.was_empty:
             stored = shared.store.find(key)
             if stored is not None:
@@ -119,13 +119,15 @@ class TaskAsk:
         return completion
 
 
-def identity(run_seed: int, task: str, body: bytes, ordinal: int) -> bytes:
+def identity(run_seed: int, task: str, request: Request, ordinal: int) -> bytes:
     """16 bytes that name one answer: everything that shapes it, and which of several equal requests it is.
 
     Without the ordinal best-of-n would silently be best-of-1.
     """
     name = hashlib.blake2b(f"{run_seed}\x00{task}\x00".encode(), digest_size=16)
-    name.update(body)
+    name.update(request.body)
+    for stop in unsent_stops(request):  # cut on our side, so not in the body, but they shape the answer
+        name.update(b"\x00" + stop.encode())
     if ordinal:
         name.update(b"\x00%d" % ordinal)
     return name.digest()

@@ -29,8 +29,8 @@ class StoreError(SynthgenError):
 class BackendError(SynthgenError):
     """The server did not answer this time: timeout, connection, 429, 5xx."""
 
-    fate = "retry"
-    exit_code = 5
+    fate: ClassVar[Fate] = "retry"
+    exit_code: ClassVar[int] = 5
 
     def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
@@ -38,13 +38,13 @@ class BackendError(SynthgenError):
         self.attempts = 1
 
 
-class RequestRefused(BackendError):
+class RequestRefused(BackendError):  # noqa: N818 - says what happened
     """This request will never be answered: prompt too long, malformed, content filter."""
 
     fate = "fail"
 
 
-class NotAllowed(BackendError):
+class NotAllowed(BackendError):  # noqa: N818 - the same
     """No request of this run will be answered: bad key, unknown model, nobody at the address."""
 
     fate = "stop"
@@ -63,9 +63,3 @@ class ParseError(SynthgenError):
 
 class VerifierError(SynthgenError):
     """A verifier broke; never score 0 for it."""
-
-
-class StoppedEarly(SynthgenError):
-    """The run ended before its target with everything whole; the same command continues."""
-
-    exit_code = 7

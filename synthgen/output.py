@@ -40,14 +40,12 @@ def decisions(db: sqlite3.Connection, count: int | None) -> Iterator[tuple[str, 
     What is accepted beyond `count` in the task that reached it is surplus; later tasks are not part of it.
     """
     accepted, last = 0, ""
-    for _, task, reason, body in store.samples(db):
+    for _, task, stored, body in store.samples(db):
         if last and task != last:
             return
-        if reason is None:
-            accepted += 1
-            if count is not None and accepted > count:
-                reason = SURPLUS
-        yield task, reason, body
+        accepted += stored is None
+        beyond = stored is None and count is not None and accepted > count
+        yield task, SURPLUS if beyond else stored, body
         if count is not None and accepted == count and not last:
             last = task
 

@@ -21,29 +21,31 @@ _NAMES = {
 }
 _FIELD_OF = {name: field for field, names in _NAMES.items() for name in names}
 _LABEL = "|".join(sorted(_FIELD_OF, key=len, reverse=True))
-# "4. Input:", "### 4. 指令：", "**Output:**", "Input 4:" at the start of a line.
-_FIELD = re.compile(
-    rf"^[ \t]*(?:\#{{1,6}}[ \t]*)?\**(?:(\d{{1,3}})[ \t]*[.、)）．][ \t]*)?\**({_LABEL})[ \t]*\d{{0,3}}\**[ \t]*[:：]\**[ \t]*",
-    re.IGNORECASE | re.MULTILINE,
-)
-_TASK_LINE = re.compile(
-    r"^[ \t]*(?:\#{1,6}[ \t]*)?\**(?:task|example|任务|任務|示例|例)[ \t]*\d{1,3}\**[ \t]*[:：.]?\**[ \t]*$",
-    re.I | re.M,
-)
+# Where a label may begin: at the start of a line, behind heading marks or bold stars.
+_LEAD = r"^[ \t]*(?:\#{1,6}[ \t]*)?\**"
+_COLON = r"\**[ \t]*[:：]\**[ \t]*"
+_LINES = re.IGNORECASE | re.MULTILINE
+# "4. Input:", "### 4. 指令：", "**Output:**", "Input 4:".
+_FIELD = re.compile(rf"{_LEAD}(?:(\d{{1,3}})[ \t]*[.、)）．][ \t]*)?\**({_LABEL})[ \t]*\d{{0,3}}{_COLON}", _LINES)
+_TASK_LINE = re.compile(rf"{_LEAD}(?:task|example|任务|任務|示例|例)[ \t]*\d{{1,3}}\**[ \t]*[:：.]?\**[ \t]*$", _LINES)
 _SEPARATOR = re.compile(r"^[ \t]*(?:\#{3,}|-{3,}|={3,})[ \t]*$", re.MULTILINE)
 # A task that was swallowed in the middle of an output: only with its number, prose may say "Instruction:".
 _SWALLOWED = re.compile(r"(?<=\S)[ \t]+(?=\d{1,3}[.、]\s*(?:Instruction|指令|任务指令)\s*[:：])")
+# "9.", "Task 9:", "指令9：" and, after them, a label that says nothing new ("9. Instruction: ..."); never "9:30".
 _NUMBERED = re.compile(
-    r"^[ \t]*(?:\#{1,6}[ \t]*)?\**(?:(?:task|instruction|任务|任務|指令)[ \t]*(\d{1,3})[ \t]*[.、:：)）．]|(\d{1,3})[ \t]*[.、)）．:：](?!\d))\**"
-    rf"[ \t]*(?:\**(?:{_LABEL}|task|任务|任務)\**[ \t]*[:：]\**)?[ \t]*",
-    re.IGNORECASE | re.MULTILINE,
+    rf"{_LEAD}(?:(?:task|instruction|任务|任務|指令)[ \t]*\d{{1,3}}[ \t]*[.、:：)）．]"
+    rf"|\d{{1,3}}[ \t]*[.、)）．:：](?!\d))\**"
+    rf"[ \t]*(?:\**(?:{_LABEL}|task|任务|任務){_COLON})?[ \t]*",
+    _LINES,
 )
 _CLASS_LABEL = re.compile(
-    r"^[ \t]*(?:\d{1,3}[.、)][ \t]*)?\**(?:class[ \t]*label|label|类别|類別|标签|標籤|分类|类别标签)\**[ \t]*\d{0,3}[ \t]*[:：]\**[ \t]*",
-    re.IGNORECASE | re.MULTILINE,
+    rf"^[ \t]*(?:\d{{1,3}}[.、)][ \t]*)?\**"
+    rf"(?:class[ \t]*label|label|类别标签|类别|類別|标签|標籤|分类)[ \t]*\d{{0,3}}{_COLON}",
+    _LINES,
 )
 _NO_INPUT = re.compile(
-    r"[\s<(\[（【《「“\"'*_]*(?:no[\s_-]*input(?:\s+(?:is\s+)?(?:needed|required|necessary))?|none|n\s*/?\s*a|not\s+applicable|empty"
+    r"[\s<(\[（【《「“\"'*_]*"
+    r"(?:no[\s_-]*input(?:\s+(?:is\s+)?(?:needed|required|necessary))?|none|n\s*/?\s*a|not\s+applicable|empty"
     r"|[无無没沒](?:有)?(?:[输輸]入)?|[无無不]需要?(?:[输輸]入)?|空)[\s>)\]）】》」”\"'*_.。]*",
     re.IGNORECASE,
 )
@@ -114,7 +116,7 @@ def _lenient_json(text: str) -> Any | None:
             continue
     try:
         value = ast.literal_eval(plain)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None
     return value if isinstance(value, dict | list) else None
 

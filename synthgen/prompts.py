@@ -12,7 +12,8 @@ from typing import Any, cast
 
 import jinja2
 from jinja2 import meta, nodes
-from jinja2.sandbox import SandboxedEnvironment, SecurityError
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import SandboxedEnvironment
 
 from synthgen.data import folder
 from synthgen.errors import UsageError
@@ -138,13 +139,14 @@ def _check_names(tree: nodes.Template, declared: frozenset[str], path: Path) -> 
     unused = sorted(declared - used)
     if unused:
         raise UsageError(f"{path}:1: the header declares {', '.join(unused)}, which the template does not use")
-    for kind in (nodes.Getattr, nodes.Getitem):
-        for node in tree.find_all(kind):
-            word = _attribute(node)
+    kinds: tuple[type[nodes.Expr], ...] = (nodes.Getattr, nodes.Getitem)
+    for kind in kinds:
+        for part in tree.find_all(kind):
+            word = _attribute(part)
             if word.startswith("_"):
-                raise UsageError(f"{path}:{node.lineno}: {word!r} is not allowed in a template (sandbox)")
-    for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
-        raise UsageError(f"{path}:{node.lineno}: a template stands alone; include, import and extends are not allowed")
+                raise UsageError(f"{path}:{part.lineno}: {word!r} is not allowed in a template (sandbox)")
+    for other in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
+        raise UsageError(f"{path}:{other.lineno}: a template stands alone; include, import and extends are not allowed")
 
 
 def _attribute(node: nodes.Node) -> str:

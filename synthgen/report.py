@@ -128,7 +128,8 @@ def _waterfall(summary: Summary) -> Table:
 
 def _cost(summary: Summary) -> list[str]:
     tokens = summary.prompt_tokens + summary.completion_tokens
-    line = f"{summary.requests} requests, {summary.prompt_tokens:,} prompt and {summary.completion_tokens:,} completion tokens"
+    asked, written = f"{summary.prompt_tokens:,}", f"{summary.completion_tokens:,}"
+    line = f"{summary.requests} requests, {asked} prompt and {written} completion tokens"
     if summary.served:
         line += f"; {summary.served} answers from the store"
     if summary.seconds is not None:

@@ -16,7 +16,7 @@ from synthgen.bodies import dump, load
 from synthgen.dedup import Near, Seen
 from synthgen.errors import BackendError, ParseError, SynthgenError
 from synthgen.recipe import Item, Recipe, as_item
-from synthgen.store import Decision, Store
+from synthgen.store import Decision
 from synthgen.types import Failure, Rejection, Sample, Seed, Task
 
 # How far a finished task may be ahead of the one to be decided next: bounds memory.
@@ -88,10 +88,8 @@ class Grown:
 class Conveyor:
     """One run of one recipe over one store."""
 
-    def __init__(
-        self, recipe: Recipe, seeds: Sequence[Seed], seen: Seen, asking: Asking, store: Store, plan: Plan
-    ) -> None:
-        self.recipe, self.asking, self.store, self.plan, self.seen = recipe, asking, store, plan, seen
+    def __init__(self, recipe: Recipe, seeds: Sequence[Seed], seen: Seen, asking: Asking, plan: Plan) -> None:
+        self.recipe, self.asking, self.store, self.plan, self.seen = recipe, asking, asking.store, plan, seen
         self.board = Board(target=plan.count)
         self._pool = Grown()
         self._entries_after = [len(seen.novelty)]  # novelty entries after each decided task
@@ -126,8 +124,8 @@ class Conveyor:
         """
         decided = int(self.store.meta("decided") or 0)
         rows: dict[str, list[tuple[int, str | None, bytes]]] = {}
-        for ord_, task, reason, body in self.store.samples():
-            rows.setdefault(task, []).append((ord_, reason, body))
+        for ord_, name, reason, body in self.store.samples():
+            rows.setdefault(name, []).append((ord_, reason, body))
         failed = {name.split("#")[0] for name, _, _ in self.store.failures()}
         if self.recipe.grows and failed:
             accepted = [t for t, found in rows.items() if any(r is None for _, r, _ in found)]
@@ -275,23 +273,24 @@ class Conveyor:
             if isinstance(item, Failure):
                 failures.append((f"{task.id}#{n}", item.error, item.attempts))
                 continue
-            if isinstance(item, Sample):
-                item = self._verdict(self._with_provenance(item, task, n), entered)
-            if isinstance(item, Rejection):
-                self.board.rejected[item.reason] += 1
-                rows.append(Decision(item.reason, dump(item.sample, item.detail)))
+            verdict = self._verdict(item, task, n, entered)
+            if isinstance(verdict, Rejection):
+                self.board.rejected[verdict.reason] += 1
+                rows.append(Decision(verdict.reason, dump(verdict.sample, verdict.detail)))
             else:
-                self._enter(item, entered)
-                rows.append(Decision(None, dump(item)))
+                self._enter(verdict, entered)
+                rows.append(Decision(None, dump(verdict)))
         self.board.failed += len(failures)
         self._settle(entered)
         self.store.decide(task.id, rows, failures, self._decided)
 
-    def _with_provenance(self, sample: Sample, task: Task, n: int) -> Sample:
-        return replace(sample, meta={"id": f"{task.id}.{n}", **self.plan.provenance, **sample.meta})
-
-    def _verdict(self, sample: Sample, entered: Sequence[tuple[str, str]]) -> Sample | Rejection:
+    def _verdict(
+        self, item: Sample | Rejection, task: Task, n: int, entered: Sequence[tuple[str, str]]
+    ) -> Sample | Rejection:
         """The filters, then the exact copy, then novelty against everything accepted before."""
+        if isinstance(item, Rejection):
+            return item
+        sample = replace(item, meta={"id": f"{task.id}.{n}", **self.plan.provenance, **item.meta})
         reason = filters.reason(sample)
         if reason is not None:
             return Rejection(reason, "", sample)
@@ -322,26 +321,17 @@ class Conveyor:
 
     def _watch(self, items: Sequence[Item]) -> None:
         """Stop a run that fails all along, or that yields nothing any more."""
-        failed = [i for i in items if isinstance(i, Failure)]
-        self._recent.append(failed[0].error[:60] if len(failed) == len(items) and failed else "")
-        reason, times = Counter(self._recent).most_common(1)[0]
-        if reason and times >= FAILING:
-            self.stop(
-                Ending(
-                    5,
-                    f"{times} of the last {len(self._recent)} tasks failed for one reason: {failed[0].error}"
-                    if failed
-                    else reason,
-                )
-            )
+        errors = [i.error for i in items if isinstance(i, Failure)]
+        self._recent.append(errors[0] if errors and len(errors) == len(items) else "")
+        # One reason, though the texts name different servers or seconds: their beginnings are the same.
+        times = sum(1 for e in self._recent if e and errors and e[:40] == errors[0][:40])
+        if times >= FAILING:
+            last = len(self._recent)
+            self.stop(Ending(5, f"{times} of the last {last} tasks failed for one reason: {errors[0]}"))
         elif not self._reached() and self._decided - self._last_accepted >= BARREN_TASKS:
-            why = ", ".join(f"{n} {r}" for r, n in self.board.rejected.most_common(3))
-            self.stop(
-                Ending(
-                    7,
-                    f"no sample accepted in the last {BARREN_TASKS} tasks ({why}); more seeds, another model or a looser knob would help",
-                )
-            )
+            why = ", ".join(f"{n} {r}" for r, n in self.board.rejected.most_common(3)) or "no answers"
+            line = f"no sample accepted in the last {BARREN_TASKS} tasks ({why})"
+            self.stop(Ending(7, f"{line}; try other seeds, another model or a looser knob"))
 
 
 def _evidence(near: Near) -> str:

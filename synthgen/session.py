@@ -177,7 +177,7 @@ class Session:
             self.wish.seed,
             {"recipe": self.kind.name, "lang": self.lang, "model": speaker.model},
         )
-        conveyor = Conveyor(self.recipe, self.seeds, self._seen(), asking, store, plan)
+        conveyor = Conveyor(self.recipe, self.seeds, self._seen(), asking, plan)
         conveyor.resume()
         return conveyor
 

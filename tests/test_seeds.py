@@ -179,7 +179,8 @@ def test_no_rows_at_all(tmp_path: Path) -> None:
 def test_csv_spells_flags_and_instances_as_text(tmp_path: Path) -> None:
     path = tmp_path / "s.csv"
     path.write_text(
-        'id,instruction,instances,is_classification\na,Sort,"[{""input"": ""x"", ""output"": ""y""}]",TRUE\nb,Say,,no\nc,So,,\n',
+        "id,instruction,instances,is_classification\n"
+        'a,Sort,"[{""input"": ""x"", ""output"": ""y""}]",TRUE\nb,Say,,no\nc,So,,\n',
         encoding="utf-8",
     )
     seeds = read_seeds([path])

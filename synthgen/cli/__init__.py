@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from difflib import get_close_matches
+from types import TracebackType
 from typing import Any
 
 import click
@@ -34,7 +35,7 @@ class _Group(click.Group):
         return list(self.commands)  # in the order in which they are used
 
 
-def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: ARG001
+def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
         from importlib.metadata import version
 
@@ -59,11 +60,20 @@ for _command in _COMMANDS:
 
 def main(args: list[str] | None = None) -> None:
     """Run the program and exit with the code that says how it went."""
+    sys.excepthook = _bug
     sys.exit(run(args))
 
 
+def _bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The last resort: what no one expected is a bug of ours, and says so."""
+    traceback.print_exception(kind, error, trace)
+    fault("this is a bug in synthgen, not a mistake of yours; please report it with the lines above")
+    sys.stdout.flush()
+    os._exit(70)
+
+
 def run(args: list[str] | None = None) -> int:
-    """The exit code of one command. A user's mistake is one line; a bug says that it is one."""
+    """The exit code of one command. A user's mistake is one line; a bug is raised."""
     verbose = "--verbose" in (sys.argv[1:] if args is None else args)
     try:
         result: Any = cli.main(args, prog_name="synthgen", standalone_mode=False)
@@ -85,10 +95,6 @@ def run(args: list[str] | None = None) -> int:
     except BrokenPipeError:  # `synthgen show RUN | head`: the reader has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception:
-        traceback.print_exc()
-        fault("this is a bug in synthgen, not a mistake of yours; please report it with the lines above")
-        return 70
     return result if isinstance(result, int) else 0
 
 

@@ -37,9 +37,10 @@ def recipes(name: str | None, json_: bool) -> None:
     if json_:
         as_json({"name": found.name, "summary": found.summary, "source": found.source, "knobs": knobs})
         return
-    click.echo(
-        f"{found.name}: {found.summary}\nsource: {found.source}\nformats: {','.join(found.formats)}\nknobs (--set KNOB=VALUE):"
-    )
+    click.echo(f"{found.name}: {found.summary}")
+    click.echo(f"source: {found.source}")
+    click.echo(f"formats: {','.join(found.formats)}")
+    click.echo("knobs (--set KNOB=VALUE):")
     for knob in knobs:
         zh = f" (zh: {knob['default_zh']})" if knob["default_zh"] != knob["default"] else ""
         click.echo(f"  {knob['name']:<22} {knob['default']!s:<6} {knob['help']}{zh}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,8 +75,8 @@ def _rejected(run: Path, reason: str | None) -> Iterator[dict[str, Any]]:
     from synthgen import bodies, output
 
     about = output.read_run(run)
-    with output.reading(run) as db, contextlib.closing(output.decisions(db, about.get("count"))) as decided:
-        for task, why, body in decided:
+    with output.reading(run) as db:
+        for task, why, body in output.decisions(db, about.get("count")):
             if why is not None and reason in (None, why):
                 sample, detail = bodies.parse(body)
                 yield {"task": task, "reason": why, "detail": detail, "sample": sample}

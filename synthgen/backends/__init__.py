@@ -1,0 +1,78 @@
+"""Ways to reach a model: a specification becomes backends, and nothing heavy is imported before that."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from synthgen.errors import UsageError
+from synthgen.types import Backend, Capabilities
+
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a user gives for a role: NAME, `embedded`, `openai:NAME` or `vllm:PATH`, and where it is served."""
+
+    name: str | None
+    base_urls: tuple[str, ...] = ()
+    api_key_env: str = "OPENAI_API_KEY"
+    timeout_seconds: float = 600
+
+
+def open_backends(spec: ModelSpec) -> list[Backend]:
+    """One backend a server, none of them asked yet. Raises UsageError where the specification says too little."""
+    kind, _, rest = (spec.name or "").partition(":")
+    if spec.name == "embedded":
+        return [_embedded(spec)]
+    if kind == "vllm" and rest:
+        raise UsageError(
+            f"--model {spec.name}: start a server with `vllm serve {rest}` and give --base-url http://localhost:8000/v1"
+        )
+    from synthgen.backends.http import Http
+
+    key = os.environ.get(spec.api_key_env)
+    name = spec.name
+    urls = spec.base_urls
+    if kind == "openai" and rest:
+        if not key:
+            raise UsageError(f"--model {spec.name}: {spec.api_key_env} is not set; export it with your key")
+        name, urls = rest, urls or (OPENAI_URL,)
+    urls = urls or tuple(filter(None, [os.environ.get("OPENAI_BASE_URL", "").strip()]))
+    if not urls:
+        named = f"--model {name}" if name else "no model"
+        raise UsageError(
+            f"{named}: where is it served? Give --base-url URL (or OPENAI_BASE_URL), openai:NAME for OpenAI, "
+            "or --model embedded for the small model that needs no server"
+        )
+    distinct = dict.fromkeys(url.strip().rstrip("/") for url in urls)
+    return [Http(url, model=name, api_key=key, timeout_seconds=spec.timeout_seconds) for url in distinct]
+
+
+def _embedded(spec: ModelSpec) -> Backend:
+    if spec.base_urls:
+        raise UsageError(f"--model embedded runs in this process; --base-url {spec.base_urls[0]} does not go with it")
+    from synthgen.backends.embedded import Embedded
+    from synthgen.data import folder
+
+    return Embedded(folder("models") / "instruct")
+
+
+def check_same_model(backends: Sequence[Backend], capabilities: Sequence[Capabilities]) -> None:
+    """Servers of one pool serve one model. Raises UsageError naming two that differ.
+
+    Where a backend has no `model`, the only one that it serves counts.
+    """
+    served = [
+        (backend.name, getattr(backend, "model", None) or ", ".join(known.models))
+        for backend, known in zip(backends, capabilities, strict=True)
+    ]
+    for name, model in served[1:]:
+        first_name, first_model = served[0]
+        if model != first_model:
+            raise UsageError(
+                "servers of one pool must serve one model: "
+                f"{first_name} serves {first_model or 'nothing'}, {name} serves {model or 'nothing'}"
+            )
