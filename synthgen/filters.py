@@ -50,14 +50,16 @@ _SELF = re.compile(
 _OPENER = re.compile(
     r"\A\s*(?:please note that|note:|the above is|as required|以上(?:是|为)|请注意[,，：:])", re.IGNORECASE
 )
-_SORRY_EN = re.compile(r"\b(?:sorry|I apologi[sz]e|I cannot|I can't|I'm unable)\b", re.IGNORECASE)
+_SORRY_EN = re.compile(
+    r"\b(?:sorry|I apologi[sz]e)\b|\A\W*(?:I cannot|I can't|I can’t|I'm unable|I am unable)\b", re.IGNORECASE
+)
 _SORRY_ZH = re.compile("抱歉|对不起|對不起|无法|無法")
 _CONTROL = re.compile(
     r"<\|[\w ]{1,40}\|>|\[/?INST\]|<</?SYS>>|</?s>|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|[\ud800-\udfff]|\ufffd"
 )
 _FREE_LANGUAGE = re.compile(
     r"翻译|翻譯|译成|译为|英文|英语|英語|英译|代码|代碼|程序|函数|函數|编程|编写|SQL|Python|Java|正则|命令|公式|方程|计算|求|JSON|HTML"
-    r"|缩写|拼音|算式|表达式|translat|code|function|script|program|regex|pinyin|Chinese|Japanese|language",
+    r"|缩写|拼音|算式|算法|循环|推导|表达式|translat|code|function|script|program|regex|pinyin|Chinese|Japanese|language",
     re.IGNORECASE,
 )
 _TERMINAL = re.compile(r"[.!?。！？…”\"'’)）\]】}>`;；|》*」]\s*\Z")
@@ -160,7 +162,7 @@ def _language(instruction: str, given: str, output: str) -> str | None:
 
 
 def _zh_letters(text: str) -> float:
-    """Share of Chinese characters among the letters; 1.0 for a text of numbers and signs."""
+    """Share of Chinese characters among the letters; 1.0 for one of numbers and signs."""
     letters = sum(1 for c in text if c.isalpha())
     return cjk_count(text) / letters if letters else 1.0
 
@@ -174,15 +176,22 @@ INSTRUCTION: tuple[Filter, ...] = (_length, _start, _keyword, _not_text, _contro
 SAMPLE: tuple[Filter, ...] = (*INSTRUCTION, _input, _output, _honest, _whole, _language)
 
 
-def instruction_reason(instruction: str) -> str | None:
-    """Why an instruction alone is unfit, before anything is paid for its answer."""
-    return _first(INSTRUCTION, instruction, "", "")
+def instruction_reason(instruction: str, lang: str | None = None) -> str | None:
+    """Why an instruction alone is unfit, before anything is paid for its answer; `lang` is what was asked for."""
+    return _foreign(instruction, lang) or _first(INSTRUCTION, instruction, "", "")
 
 
-def reason(sample: Sample) -> str | None:
-    """Why a sample is unfit, or None."""
+def reason(sample: Sample, lang: str | None = None) -> str | None:
+    """Why a sample is unfit, or None; `lang` is what was asked for, None for either."""
     instruction, given, output = parts(sample)
-    return _first(SAMPLE, instruction, given, output)
+    return _foreign(instruction, lang) or _first(SAMPLE, instruction, given, output)
+
+
+def _foreign(instruction: str, lang: str | None) -> str | None:
+    """An English task among Chinese ones, or the other way round; quoted words of the other language may be."""
+    if lang not in ("en", "zh") or not any(c.isalpha() for c in instruction):
+        return None
+    return "language" if (_zh_letters(instruction) >= 0.5) != (lang == "zh") else None
 
 
 def parts(sample: Sample) -> tuple[str, str, str]:

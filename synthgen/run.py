@@ -291,7 +291,7 @@ class Conveyor:
         if isinstance(item, Rejection):
             return item
         sample = replace(item, meta={"id": f"{task.id}.{n}", **self.plan.provenance, **item.meta})
-        reason = filters.reason(sample)
+        reason = filters.reason(sample, self.recipe.lang)
         if reason is not None:
             return Rejection(reason, "", sample)
         instruction, given, output = filters.parts(sample)

@@ -8,13 +8,12 @@ import shlex
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from synthgen import output, recipes
+from synthgen import __version__, output, recipes
 from synthgen.asking import Asking, Speaker
 from synthgen.backends import ModelSpec, check_same_model, open_backends
 from synthgen.data import folder
@@ -86,26 +85,15 @@ class Session:
         for path in wish.prompts:
             if not path.is_dir():
                 raise UsageError(f"--prompts {path}: no such folder")
-        self._setting()  # a wrong knob or template is found before any server is asked
+        self._recipe()  # a wrong knob or template is found before any server is asked
         self._check_folder()
         self._pools: list[Pool] = []
         self.speakers: dict[str, Speaker] = {}
 
-    def _setting(self, speaker: Speaker | None = None) -> Recipe:
-        found = (
-            Setting(lang=self.lang)
-            if speaker is None
-            else Setting(self.lang, speaker.capabilities.context_tokens, speaker.count_tokens)
-        )
+    def _recipe(self, context_tokens: int | None = None, count_tokens: Callable[[str], int] = len) -> Recipe:
+        folders = (*self.wish.prompts, *self._own_prompts)
         return self.kind(
-            Setting(
-                found.lang,
-                found.context_tokens,
-                found.count_tokens,
-                (*self.wish.prompts, *self._own_prompts),
-                self.wish.sampling,
-                self.wish.values,
-            )
+            Setting(self.lang, context_tokens, count_tokens, folders, self.wish.sampling, self.wish.values)
         )
 
     def _check_folder(self) -> None:
@@ -134,7 +122,8 @@ class Session:
             seen = [await b.probe() for b in backends]
             check_same_model(backends, seen)
             self.speakers[role] = Speaker(_model_name(backends[0], seen[0]), pool, seen[0])
-        self.recipe = self._setting(self.speakers["default"])
+        speaker = self.speakers["default"]
+        self.recipe = self._recipe(speaker.capabilities.context_tokens, speaker.count_tokens)
         self.recipe.fit(self.seeds)
         for line in self.recipe.notes:
             self._note(line)
@@ -148,6 +137,8 @@ class Session:
         """Run to the end and write the folder; `watch` runs the conveyor and shows how it goes."""
         began = time.monotonic()
         store = Store(self.out)
+        for left in self.out.glob(".*.tmp"):  # what a killed process was writing; the lock is ours now
+            left.unlink(missing_ok=True)
         try:
             asking = Asking(store, self.speakers, self.wish.seed)
             conveyor = self._conveyor(store, asking)
@@ -206,7 +197,7 @@ class Session:
             "prompts": {part: t.digest for part, t in self.recipe.prompts.items()},
             "seeds": _digest([[s.id, s.fields] for s in self.seeds]),
             "novel_against": [str(p) for p in self.wish.novel_against],
-            "version": version("synthgen"),
+            "version": __version__,
         }
 
     def _fingerprint(self) -> str:

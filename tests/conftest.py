@@ -49,3 +49,12 @@ def vllm_factory(vllm_python: str, tmp_path: Path) -> Iterator[Callable[..., Ser
             return stack.enter_context(serving(vllm_python, tmp_path / "vllm.log", *flags, core=1))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real files that others made, beside the checkout; absent on most machines."""
+    folder = Path(os.environ.get("SYNTHGEN_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no shared data beside the checkout (SYNTHGEN_SHARED_DATA names it)")
+    return folder

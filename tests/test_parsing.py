@@ -125,7 +125,8 @@ def test_labelled_instances() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("Yes", True), (" yes.", True), ("No", False), ("是", True), ("否。", False), ("perhaps", None)]
+    ("text", "expected"),
+    [("Yes", True), (" yes.", True), ("No", False), ("是", True), ("否。", False), ("perhaps", None)],
 )
 def test_yes(text: str, expected: bool | None) -> None:
     assert yes(text) is expected
@@ -133,7 +134,25 @@ def test_yes(text: str, expected: bool | None) -> None:
 
 def test_odd_text_never_raises() -> None:
     rng = Random(1)
-    pieces = ["1. ", "Instruction:", "Input：", "输出:", "###", "\n", "<think>", "</think>", "{", "}", "[", "'", '"', "\\", "是", "\x00", "a"]
+    pieces = [
+        "1. ",
+        "Instruction:",
+        "Input：",
+        "输出:",
+        "###",
+        "\n",
+        "<think>",
+        "</think>",
+        "{",
+        "}",
+        "[",
+        "'",
+        '"',
+        "\\",
+        "是",
+        "\x00",
+        "a",
+    ]
     for _ in range(3000):
         text = "".join(rng.choice(pieces) for _ in range(rng.randint(0, 40)))
         for read in (triples, numbered, instances, labelled_instances, json_value, yes, split_reasoning):

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from synthgen import __version__
 from synthgen.cli import doctor, export, generate, listing, look
 from synthgen.cli.say import fault
 from synthgen.errors import SynthgenError
@@ -37,9 +38,7 @@ class _Group(click.Group):
 
 def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
-        from importlib.metadata import version
-
-        click.echo(f"synthgen {version('synthgen')}")
+        click.echo(f"synthgen {__version__}")
         ctx.exit()
 
 

@@ -57,13 +57,23 @@ class SelfInstruct(Recipe):
         yes_or_no += [{"instruction": t["instruction"], "answer": False} for t in others[: self.no_shown]]
         Random(0).shuffle(yes_or_no)
         self._demonstrations = {
-            "classification": self._fitting("classification", yes_or_no),
-            "input_first": self._fitting("input_first", others[: self.input_first_shown]),
-            "output_first": self._fitting("output_first", labelled[: self.output_first_shown]),
+            "classification": self._fitting(yes_or_no),
+            "input_first": self._fitting(others[: self.input_first_shown]),
+            "output_first": self._fitting(labelled[: self.output_first_shown]),
         }
+        wanted = {"classification": len(yes_or_no), "input_first": self.input_first_shown}
+        wanted["output_first"] = self.output_first_shown
+        fewer = [
+            f"{len(kept)} of {wanted[part]} for {part.replace('_', '-')}"
+            for part, kept in self._demonstrations.items()
+            if len(kept) < wanted[part]
+        ]
+        if fewer:
+            shown = ", ".join(fewer)
+            self.notes.append(f"fitted to a context of {self.context_tokens:,} tokens: demonstrations {shown}")
         self._fit_instructions(seeds)
 
-    def _fitting(self, part: str, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _fitting(self, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The first demonstrations that leave half of the context to the task and its answer."""
         if self.context_tokens is None:
             return tasks
@@ -74,11 +84,6 @@ class SelfInstruct(Recipe):
             if size <= room:
                 room -= size
                 kept.append(task)
-        if len(kept) < len(tasks):
-            self.notes.append(
-                f"fitted to a context of {self.context_tokens:,} tokens: "
-                f"{len(kept)} of {len(tasks)} demonstrations for {part.replace('_', '-')}"
-            )
         return kept
 
     def _fit_instructions(self, seeds: Sequence[Seed]) -> None:
@@ -145,7 +150,7 @@ class SelfInstruct(Recipe):
     def _unfit(self, instruction: str, local: NoveltyByScript, ask: Ask) -> Rejection | None:
         """Why nothing should be paid for an instance of it: unfit, or too close to what is there."""
         draft = Sample(input_split=(instruction, ""))
-        reason = filters.instruction_reason(instruction)
+        reason = filters.instruction_reason(instruction, self.lang)
         if reason is not None:
             return Rejection(reason, instruction, draft)
         near = ask.nearest(instruction) or local.nearest(instruction)

@@ -79,14 +79,18 @@ class Sampler:
         """Draw from unnormalised probabilities [vocab] and their sum."""
         kept = self._candidates(weights, whole)
         likely = weights[kept].astype(np.float64)
-        order = np.argsort(-likely)
-        mass = np.cumsum(likely[order])
         if self.knobs.top_p < 1:
+            # By value and not by argsort: the order in which that leaves equal weights is nobody's promise.
+            falling = np.sort(likely)[::-1]
+            mass = np.cumsum(falling)
             # A share of what top-k left; the candidates of top-p alone are less than the whole.
             share = self.knobs.top_p * (mass[-1] if self.knobs.top_k >= 1 else whole)
-            mass = mass[: int(np.searchsorted(mass, share)) + 1]
+            last = min(int(np.searchsorted(mass, share)), len(mass) - 1)
+            nucleus = likely >= falling[last]
+            kept, likely = kept[nucleus], likely[nucleus]
+        mass = np.cumsum(likely)
         drawn = int(np.searchsorted(mass, self._random() * mass[-1], side="right"))
-        return int(kept[order[min(drawn, len(mass) - 1)]])
+        return int(kept[min(drawn, len(mass) - 1)])
 
     def _candidates(self, weights: Array, whole: float) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """Few tokens that hold all which may be drawn: 8,192 need not be sorted for it."""
