@@ -57,7 +57,7 @@ async def estimate(session: Session) -> dict[str, Any]:
     prompts = await first_prompts(session)
     speaker, recipe = session.speakers["default"], session.recipe
     sizes = [sum(speaker.count_tokens(m.content) for m in p) for p in prompts] or [0]
-    count = session.wish.count
+    count = session.count
     tasks = (
         (None, None)
         if count is None

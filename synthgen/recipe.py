@@ -127,6 +127,7 @@ class Recipe(ABC):
     templates: ClassVar[tuple[str, ...]] = ()
     formats: ClassVar[tuple[str, ...]] = ("alpaca", "sharegpt")
     grows: ClassVar[bool] = False
+    endless: ClassVar[bool] = False  # it can always make another task, so a run needs a target
 
     novelty = knob(0.7, "ROUGE-L above which an instruction is too close to an earlier one", low=0.05, high=1.0)
     novelty_cjk = knob(0.8, "the same where most of the text is Chinese, on characters", low=0.05, high=1.0)

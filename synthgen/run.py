@@ -172,7 +172,10 @@ class Conveyor:
         if self._ending is not None and self._ending.code:
             return self._ending
         if self.board.failed:
-            return Ending(5, f"{self.board.failed} tasks failed; the same command asks them again")
+            again = "those after which nothing was accepted" if self.recipe.grows else "them"
+            return Ending(5, f"{self.board.failed} requests failed for good; the same command asks {again} again")
+        if self._exhausted and self.plan.count is not None and not self._reached():
+            return Ending(7, f"the tasks are used up at {self.board.accepted} of {self.plan.count} samples")
         return Ending()
 
     def stop(self, ending: Ending) -> None:
@@ -228,8 +231,9 @@ class Conveyor:
         """Tasks that the rest of the target can need: at the end of a run nothing is asked for the bin."""
         if self.plan.count is None:
             return REORDER_WINDOW
-        prior = 4  # as if four tasks had yielded one each, until the run's own yield is known
-        rate = (self.board.accepted + prior) / (self._decided + prior)
+        # Until the run's own yield is known, as if two tasks had yielded a third of what they can.
+        guess = max(0.5, 0.3 * self.recipe.most_per_task())
+        rate = (self.board.accepted + 2 * guess) / (self._decided + 2)
         left = self.plan.count - self.board.accepted - rate * len(self._done)
         return max(1, int(left / rate) + 1)
 

@@ -33,6 +33,8 @@ from synthgen.types import Backend, Capabilities, SamplingParams, Seed
 
 # A ceiling for servers that queue what they cannot take yet; the embedded engine has 32 slots.
 DEFAULT_CONCURRENCY = 64
+# The target of a recipe that never runs out of tasks, when none is given.
+DEFAULT_COUNT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Session:
         self.seeds = read_seeds(paths)
         self.lang = _lang(self.seeds) if wish.lang == "auto" else wish.lang
         self.out = wish.out or Path("runs") / f"{self.kind.name}-{self.lang}"
+        self.count = wish.count or (DEFAULT_COUNT if self.kind.endless else None)
         self.formats = wish.formats or self.kind.formats
         for name in self.formats:
             open_format(name)
@@ -163,7 +166,7 @@ class Session:
         output.write_json(self.out / "run.json", self._about())
         speaker = self.speakers["default"]
         plan = Plan(
-            self.wish.count,
+            self.count,
             self.wish.concurrency or DEFAULT_CONCURRENCY,
             self.wish.seed,
             {"recipe": self.kind.name, "lang": self.lang, "model": speaker.model},
@@ -207,7 +210,7 @@ class Session:
         servers = {role: list(spec.base_urls) for role, spec in self.wish.models.items() if spec.base_urls}
         return {
             **self._identity(),
-            "count": self.wish.count,
+            "count": self.count,
             "formats": list(self.formats),
             "servers": servers,
             "python": platform.python_version(),
@@ -216,7 +219,7 @@ class Session:
         }
 
     def _write(self, asking: Asking, seconds: float) -> Summary:
-        count = self.wish.count
+        count = self.count
         with output.reading(self.out) as db:
             written = output.write_formats(db, count, self.out, self.formats)
             files = {w.path.name: w.rows for w in written.values()}

@@ -373,7 +373,6 @@ thing: a {kind} {place}
 who: nurses|teachers|farmers|students|engineers|parents|tourists|sailors|bakers|lawyers|gardeners|runners|painters
 who: children|drivers|musicians|retirees|beginners|volunteers|shopkeepers
 form: letter|poem|speech|review|recipe|story|dialogue|summary|advert|notice|memo|essay|riddle|report|toast
-verb: Write|Compose|Prepare|Invent|Draft|Produce|Outline|Sketch|Craft|Imagine
 tone: cheerful|formal|gloomy|ironic|simple|dramatic|polite|short|vivid|sober|playful|strict|warm|dry
 act: save water|sleep better|learn a language|plan a journey|repair a roof|grow tomatoes|win an argument|cook for ten
 act: train a dog|sell bicycles|count birds|store apples|read faster|cross a glacier|paint a fence|host a debate
@@ -381,15 +380,17 @@ act: keep bees|bake bread|avoid traffic|raise money
 aim: price|comfort|safety|weight|history|colour|speed|noise|taste|fairness|warmth|cost|size|beauty|strength|age
 number: two|three|four|five|six|seven
 sentence: The {who} of {thing} {act} because {aim} counts more than {aim}.
-task: {verb} a {tone} {form} about {thing} for {who} who want to {act}.
-task: What should {who} from {thing} know before they {act}?|Name {number} {tone} ways to {act} near {thing}.
-task: Compare {thing} with {thing} by {aim} and {aim}.|Why do {who} {act} so rarely in {thing}?
-task: Explain to {who} how {aim} matters when {who} {act}.
-task: If {thing} lost its {aim}, how could {who} still {act}?
-about: Rewrite this {form} in a {tone} tone, so that {who} in {thing} enjoy it.
-about: Decide whether the {form} praises {thing} or its {aim}.
-about: Classify the {form} about {thing} by {aim}: {tone} or not.
-about: List every fact on {aim} in the {form} that {thing} sent to {who}.
+ask: Write|Compose|Prepare|Invent|Draft|Produce|Outline|Sketch|Craft|Imagine
+change: Rewrite|Rephrase|Adapt|Recast|Polish|Simplify|Shorten|Expand
+end: Mention {aim}.|Keep {thing} in mind.|Stay {tone}.|Think of {who} too.|End with {thing}.|Leave {aim} out.
+task: {ask} a {tone} {form} about {thing} for {who} who {act}. {end}
+task: What should {who} from {thing} know before they {act}? {end}|Name {number} {tone} ways to {act} near {thing}.
+task: Compare {thing} with {thing} by {aim} and {aim}. {end}|Why do {who} {act} so rarely in {thing}? {end}
+task: Explain to {who} how {aim} helps {who} {act}. {end}|Could {who} {act} if {thing} lost its {aim}? {end}
+about: {change} this {form} on {thing}, so that {tone} {who} {act}. {end}
+about: Decide whether the {form} praises {thing} or {aim}. {end}
+about: Classify the {form} about {thing} by {aim}: {tone} or {tone}. {end}
+about: List every {tone} fact on {aim} that {thing} sent to {who}. {end}
 """
 _ZH = """
 names: 指令:|输入:|输出:|<无输入>|类别：

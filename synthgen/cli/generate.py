@@ -21,7 +21,7 @@ _PATH = click.Path(path_type=Path)
 
 _OPTIONS = (
     click.option("--out", type=_PATH, help="The run folder (default: runs/<recipe>-<lang>); it continues there."),
-    click.option("--count", type=click.IntRange(min=1), default=100, show_default=True, help="Accepted samples."),
+    click.option("--count", type=click.IntRange(min=1), help="Accepted samples (default: 100, or all there is to do)."),
     click.option("--seeds", multiple=True, help="jsonl, json, csv, parquet, a folder, hf:owner/name; repeatable."),
     click.option("--lang", type=click.Choice(["en", "zh", "auto"]), default="auto", show_default=True),
     click.option("--model", help="NAME on a server, embedded, or openai:NAME (default: embedded)."),

@@ -28,6 +28,7 @@ class Alpaca(Recipe):
     summary = "one request, many tasks: instruction, input and output together"
     source = "Stanford Alpaca (Taori et al., 2023); for Chinese BELLE (Ji et al., 2023)"
     templates = ("tasks",)
+    endless = True
 
     shown = knob(3, "seed tasks shown in a request", low=1, high=20)
     items = knob(20, "tasks in the list, those shown included", low=2, high=60, zh=10)

@@ -27,6 +27,7 @@ class SelfInstruct(Recipe):
     source = "Self-Instruct (Wang et al., arXiv 2212.10560)"
     templates = ("instructions", "classification", "input_first", "output_first")
     grows = True
+    endless = True
 
     human = knob(6, "seed instructions shown in a request", low=1, high=40)
     machine = knob(2, "instructions of the pool shown beside them", low=0, high=40)

@@ -116,8 +116,8 @@ class Model:
         return x.reshape(-1, self.group, x.shape[-1]).swapaxes(1, 2)
 
     def _rows(self, x: Array, count: int) -> Array:
-        """Back to [count, width]."""
-        return x.swapaxes(1, 2).reshape(-1, x.shape[1])[:count]
+        """Back to [count, width], in C order always: a sum along a row adds in the order of the memory."""
+        return np.ascontiguousarray(x.swapaxes(1, 2).reshape(-1, x.shape[1])[:count])
 
     def _keep(self, layer: int, slot: int, keys: Array, values: Array) -> None:
         """A prompt's keys and values, [kv_heads, positions, head_dim], into the blocks of a slot."""
