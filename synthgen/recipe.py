@@ -40,6 +40,8 @@ class Knob:
         kind = type(self.default)
         try:
             value = _boolean(text) if kind is bool else kind(text)
+            if kind in (int, float) and not abs(value) < _TOO_LARGE:  # NaN too, which passes every range
+                raise ValueError(text)
         except ValueError:
             raise UsageError(f"--set {name}={text}: {_KINDS[kind]} is expected") from None
         if self.choices and value not in self.choices:
@@ -50,6 +52,7 @@ class Knob:
         return value
 
 
+_TOO_LARGE = 2**63  # for run.json
 _KINDS: dict[type, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 

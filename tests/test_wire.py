@@ -170,7 +170,10 @@ def test_answers_that_are_none() -> None:
             b'{"error":{"message":"a\\n  b","type":"T","param":"p","code":400}}',
             wire.Fault("a b", "p", "T"),
         ),
-        (b'{"error":{"message":"m","type":"t","code":"insufficient_quota"}}', wire.Fault("m", "", "insufficient_quota")),
+        (
+            b'{"error":{"message":"m","type":"t","code":"insufficient_quota"}}',
+            wire.Fault("m", "", "insufficient_quota"),
+        ),
         (b'{"error":"Unauthorized"}', wire.Fault("Unauthorized")),
         (b'{"detail":"Not Found"}', wire.Fault("Not Found")),
         (b'{"detail":[{"loc":["body","seed"],"msg":"Extra"}]}', wire.Fault("body.seed: Extra", "body.seed")),

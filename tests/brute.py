@@ -1,0 +1,54 @@
+"""An independent look at a dataset: novelty by brute force, without the product's own index."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from fractions import Fraction
+from pathlib import Path
+
+CJK = r"\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+
+
+def tokens(text: str) -> list[str]:
+    """Words of Latin scripts, single Chinese characters."""
+    text = unicodedata.normalize("NFKC", text).casefold()
+    found = []
+    for run in re.findall(r"[^\W_]+", text):
+        found += [piece for piece in re.findall(rf"[{CJK}]|[^{CJK}]+", run)]
+    return found
+
+
+def lcs(a: list[str], b: list[str]) -> int:
+    """Longest common subsequence by the textbook table."""
+    row = [0] * (len(b) + 1)
+    for x in a:
+        last = 0
+        for j, y in enumerate(b, 1):
+            last, row[j] = row[j], last + 1 if x == y else max(row[j], row[j - 1])
+    return row[-1]
+
+
+def is_cjk(found: list[str]) -> bool:
+    return 2 * sum(1 for t in found if re.match(f"[{CJK}]", t)) > len(found)
+
+
+def pairs_too_near(instructions: list[str]) -> list[tuple[str, str, float]]:
+    """Pairs above 0.7 on words, or 0.8 where both are mostly Chinese characters."""
+    split = [(text, tokens(text)) for text in instructions]
+    near = []
+    for i, (text, a) in enumerate(split):
+        for other, b in split[:i]:
+            if is_cjk(a) != is_cjk(b) or not a or not b:
+                continue
+            limit = Fraction(8, 10) if is_cjk(a) else Fraction(7, 10)
+            score = Fraction(2 * lcs(a, b), len(a) + len(b))
+            if score > limit:
+                near.append((text, other, float(score)))
+    return near
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a JSON lines file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
