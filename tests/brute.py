@@ -16,7 +16,7 @@ def tokens(text: str) -> list[str]:
     text = unicodedata.normalize("NFKC", text).casefold()
     found = []
     for run in re.findall(r"[^\W_]+", text):
-        found += [piece for piece in re.findall(rf"[{CJK}]|[^{CJK}]+", run)]
+        found += re.findall(rf"[{CJK}]|[^{CJK}]+", run)
     return found
 
 

@@ -40,9 +40,7 @@ def test_the_embedded_model_fills_a_dataset(recipe: str, lang: str, tmp_path: Pa
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     for name, concurrency in (("a", "1"), ("b", "64")):
-        done = synthgen(
-            "generate", "alpaca", "--count", "8", "--out", name, "--concurrency", concurrency, cwd=tmp_path
-        )
+        done = synthgen("generate", "alpaca", "--count", "8", "--out", name, "--concurrency", concurrency, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     for file in ("alpaca.jsonl", "sharegpt.jsonl", "rejected.jsonl", "failures.jsonl"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()

@@ -56,8 +56,8 @@ def test_a_server_that_dies_in_mid_run_loses_nothing(
 ) -> None:
     """One of two servers dies: the other takes over. Both gone would be an exit; here the run ends whole."""
     doomed = vllm_factory()
-    args = [sys.executable, "-m", "synthgen", "generate", "alpaca", "--count", "60", "--out", "run", "--concurrency", "16"]
-    urls = ["--base-url", f"{vllm_url}/v1", "--base-url", f"{doomed.url}/v1"]
+    args = [sys.executable, "-m", "synthgen", "generate", "alpaca", "--count", "60", "--out", "run"]
+    urls = ["--concurrency", "16", "--base-url", f"{vllm_url}/v1", "--base-url", f"{doomed.url}/v1"]
     process = subprocess.Popen([*args, *urls], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
     time.sleep(6)
     assert process.poll() is None, "the run ended before the server could die"

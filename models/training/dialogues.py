@@ -127,12 +127,18 @@ def labelled(number: int, tasks: list[tuple[str, str, str]], lang: str) -> str:
     names = ("指令", "输入", "输出", "<无输入>") if lang == "zh" else ("Instruction", "Input", "Output", "<noinput>")
     lines = []
     for k, (instruction, given, output) in enumerate(tasks, number):
-        lines += [f"{k}. {names[0]}: {instruction}", f"{k}. {names[1]}: {given or names[3]}", f"{k}. {names[2]}: {output}"]
+        lines += [
+            f"{k}. {names[0]}: {instruction}",
+            f"{k}. {names[1]}: {given or names[3]}",
+            f"{k}. {names[2]}: {output}",
+        ]
         lines += ["###"]
     return "\n".join(lines[:-1])
 
 
-def alpaca_rows(writer: Writer, lang: str, tasks: list[tuple[str, str, str]], setting: Setting, rng: Random, n: int) -> None:
+def alpaca_rows(
+    writer: Writer, lang: str, tasks: list[tuple[str, str, str]], setting: Setting, rng: Random, n: int
+) -> None:
     seeds = read_seeds([folder("seeds") / lang])
     recipe = Alpaca(setting)
     recipe.fit(seeds)
@@ -154,12 +160,14 @@ def alpaca_rows(writer: Writer, lang: str, tasks: list[tuple[str, str, str]], se
                 break
 
 
-def self_instruct_rows(writer: Writer, lang: str, tasks: list[tuple[str, str, str]], setting: Setting, rng: Random, n: int) -> None:
+def self_instruct_rows(
+    writer: Writer, lang: str, tasks: list[tuple[str, str, str]], setting: Setting, rng: Random, n: int
+) -> None:
     seeds = read_seeds([folder("seeds") / lang])
     recipe = SelfInstruct(setting)
     recipe.fit(seeds)
     human = [s.fields["instruction"] for s in seeds]
-    known = recipe._demonstrations  # noqa: SLF001 - the very demonstrations that a run shows
+    known = recipe._demonstrations
     colon = "：" if lang == "zh" else ": "
     words = ("输入", "输出", "类别") if lang == "zh" else ("Input", "Output", "Class label")
     yes_no = ("是", "否") if lang == "zh" else ("Yes", "No")
@@ -176,11 +184,15 @@ def self_instruct_rows(writer: Writer, lang: str, tasks: list[tuple[str, str, st
         for instruction, given, output in rng.sample(tasks, 2):
             answer = (f"{words[0]}{colon}{given}\n" if given else "") + f"{words[1]}{colon}{output}"
             shown_pairs = rng.sample(known["input_first"], min(rng.randint(1, 6), len(known["input_first"])))
-            writer.add(recipe.render("input_first", demonstrations=shown_pairs, instruction=instruction, most=1), answer)
+            writer.add(
+                recipe.render("input_first", demonstrations=shown_pairs, instruction=instruction, most=1), answer
+            )
         positive = rng.random() < 0.4
         instruction = rng.choice(classes)["instruction"] if positive else rng.choice(tasks)[0]
         shown_yes = rng.sample(known["classification"], min(rng.randint(4, 31), len(known["classification"])))
-        writer.add(recipe.render("classification", demonstrations=shown_yes, instruction=instruction), yes_no[not positive])
+        writer.add(
+            recipe.render("classification", demonstrations=shown_yes, instruction=instruction), yes_no[not positive]
+        )
         if rng.random() < 0.3:
             task = rng.choice(classes)
             pairs = [f"{words[2]}{colon}{i['output']}\n{words[0]}{colon}{i['input']}" for i in task["instances"]]

@@ -73,8 +73,10 @@ def _bug(kind: type[BaseException], error: BaseException, trace: TracebackType |
 
 def run(args: list[str] | None = None) -> int:
     """The exit code of one command. A user's mistake is one line; a bug is raised."""
-    verbose = "--verbose" in (sys.argv[1:] if args is None else args)
+    args = sys.argv[1:] if args is None else args
+    verbose = "--verbose" in args
     try:
+        _check_text(args)
         result: Any = cli.main(args, prog_name="synthgen", standalone_mode=False)
     except click.exceptions.Exit as error:
         return error.exit_code
@@ -95,6 +97,13 @@ def run(args: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return result if isinstance(result, int) else 0
+
+
+def _check_text(args: list[str]) -> None:
+    """Bytes that are no UTF-8 reach us as halves of surrogate pairs, which neither run.json nor a server can hold."""
+    for arg in args:
+        if any("\ud800" <= character <= "\udfff" for character in arg):
+            raise click.UsageError(f"the argument {arg!a} is not UTF-8; rename the file, or type it in UTF-8")
 
 
 def _one_line(error: click.ClickException) -> str:

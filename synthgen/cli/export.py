@@ -24,12 +24,16 @@ def export(path: Path, target: str, out: Path, strict: bool, json_: bool) -> Non
     from synthgen.errors import UsageError
     from synthgen.formats import open_format
     from synthgen.formats.write import write_samples
+    from synthgen.rows import nearest_path, row_files
 
     into = open_format(target)
     if not path.exists():
-        raise UsageError(f"{path}: no such run or file")
-    if out.exists() and path.exists() and out.samefile(path):
+        raise UsageError(f"{path}: no such run or file{nearest_path(path)}")
+    read = [] if output.is_run(path) else row_files(path)
+    if out.exists() and any(out.samefile(file) for file in read):
         raise UsageError(f"{out}: is the file that is read; give another -o")
+    if out.name.startswith(("run.", ".run.")) and output.is_run(out.parent):
+        raise UsageError(f"{out}: belongs to the run itself; give another -o")
     written = write_samples(output.samples_of(path), into, out, strict=strict)
     for what, counts in (("left out", written.left_out), ("without", written.lost)):
         for reason, number in counts.items():

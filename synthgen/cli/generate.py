@@ -6,7 +6,6 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,22 +18,28 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)
-_MOST = 2**63 - 1  # what run.json can hold
 
 
 class _Number(click.FloatRange):
-    """A range that NaN is outside of, as it passes every comparison, and an infinity, which no JSON holds."""
-
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if not isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, ctx)
-        return number
+        return _writable(self, super().convert(value, param, ctx), param, ctx)
+
+
+class _Whole(click.IntRange):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return _writable(self, super().convert(value, param, ctx), param, ctx)
+
+
+def _writable(kind: click.ParamType[Any], number: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    """The number, if run.json can hold it: NaN passes every range, and 64 bits are the most."""
+    if not abs(number) < 2**63:
+        kind.fail(f"{number} is not a number that can be used.", param, ctx)
+    return number
 
 
 _OPTIONS = (
     click.option("--out", type=_PATH, help="The run folder (default: runs/<recipe>-<lang>); it continues there."),
-    click.option("--count", type=click.IntRange(1, _MOST), help="Accepted samples (default: 100, or all there is to do)."),
+    click.option("--count", type=_Whole(1), help="Accepted samples (default: 100, or all there is to do)."),
     click.option("--seeds", multiple=True, help="jsonl, json, csv, parquet, a folder, hf:owner/name; repeatable."),
     click.option("--lang", type=click.Choice(["en", "zh", "auto"]), default="auto", show_default=True),
     click.option("--model", help="NAME on a server, embedded, or openai:NAME (default: embedded)."),
@@ -45,18 +50,18 @@ _OPTIONS = (
     click.option("--set", "knobs", multiple=True, metavar="KNOB=VALUE", help="A knob (synthgen recipes NAME)."),
     click.option("--temperature", type=_Number(0, 5)),
     click.option("--top-p", type=_Number(0, 1, min_open=True)),
-    click.option("--top-k", type=click.IntRange(1, _MOST)),
-    click.option("--max-tokens", type=click.IntRange(1, _MOST)),
+    click.option("--top-k", type=_Whole(1)),
+    click.option("--max-tokens", type=_Whole(1)),
     click.option("--presence-penalty", type=_Number(-2, 2)),
     click.option("--frequency-penalty", type=_Number(-2, 2)),
     click.option("--stop", multiple=True, help="Text that ends an answer; repeatable."),
-    click.option("--seed", type=click.IntRange(-_MOST, _MOST), default=0, help="Everything random comes from it."),
+    click.option("--seed", type=_Whole(0), default=0, show_default=True, help="Everything random comes from it."),
     click.option("--format", "formats", help="Comma-separated, e.g. alpaca,sharegpt (default: the recipe's own)."),
     click.option("--prompts", multiple=True, type=_PATH, help="A folder searched before the built-in templates."),
     click.option("--concurrency", default="auto", show_default=True, metavar="auto|N", help="Requests at once."),
-    click.option("--timeout", type=_Number(min=0, min_open=True), default=600.0, help="Seconds a request."),
-    click.option("--retries", type=click.IntRange(min=0), default=5, show_default=True),
-    click.option("--rate", type=_Number(min=0, min_open=True), help="At most so many requests a second."),
+    click.option("--timeout", type=_Number(0, min_open=True), default=600.0, help="Seconds a request."),
+    click.option("--retries", type=_Whole(0), default=5, show_default=True),
+    click.option("--rate", type=_Number(0, min_open=True), help="At most so many requests a second."),
     click.option("--novel-against", multiple=True, type=_PATH, metavar="RUN|FILE", help="Be new against these too."),
     click.option("--dry-run", is_flag=True, help="Show the first prompts and an estimate; ask nothing."),
     click.option("--quiet", is_flag=True, help="No progress."),

@@ -72,7 +72,11 @@ def prompts() -> None:
 
 
 _PROMPTS = click.option(
-    "--prompts", "folders", type=click.Path(path_type=Path), multiple=True, help="A folder searched first; repeatable."
+    "--prompts",
+    "folders",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    multiple=True,
+    help="A folder searched first; repeatable.",
 )
 
 

@@ -20,7 +20,11 @@ def status(run: Path, json_: bool) -> None:
     Example: synthgen status runs/alpaca-en
     """
     from synthgen import output, report, store
+    from synthgen.errors import UsageError
+    from synthgen.rows import nearest_path
 
+    if not run.exists():
+        raise UsageError(f"{run}: no such run{nearest_path(run)}")
     about = output.read_run(run)
     with output.reading(run) as db:
         falls = output.waterfall(db, about.get("count"))
@@ -56,9 +60,10 @@ def show(path: Path, number: int, rejected: bool, reason: str | None, json_: boo
 
     from synthgen import bodies, output, report
     from synthgen.errors import UsageError
+    from synthgen.rows import nearest_path
 
     if not path.exists():
-        raise UsageError(f"{path}: no such run or file")
+        raise UsageError(f"{path}: no such run or file{nearest_path(path)}")
     if rejected or reason:
         if not output.is_run(path):
             raise UsageError(f"{path}: --rejected needs a run folder")

@@ -10,7 +10,7 @@ from synthgen.errors import UsageError
 from synthgen.rows.table import csv_rows, hub_rows, parquet_rows
 from synthgen.rows.text import Fault, Row, json_rows
 
-__all__ = ["Fault", "Row", "count_rows", "read_rows", "row_files", "scan_rows"]
+__all__ = ["Fault", "Row", "count_rows", "nearest_path", "read_rows", "row_files", "scan_rows"]
 
 
 def read_rows(source: str | Path) -> Iterator[Row]:
@@ -49,7 +49,7 @@ def row_files(path: Path) -> list[Path]:
                 raise UsageError(f"{path}: no file with rows in this folder; it takes {', '.join(_READERS)}")
             return found
         if not path.exists():
-            raise UsageError(f"{path}: no such file{_near(path)}")
+            raise UsageError(f"{path}: no such file{nearest_path(path)}")
     except PermissionError:
         raise UsageError(f"{path}: permission denied; make it readable (chmod +r)") from None
     if path.suffix.lower() not in _READERS:
@@ -61,7 +61,8 @@ def _readable(path: Path) -> bool:
     return path.suffix.lower() in _READERS and not path.name.startswith(".")
 
 
-def _near(path: Path) -> str:
+def nearest_path(path: Path) -> str:
+    """What may have been meant by a path that is not there, as the end of a message."""
     if not path.parent.is_dir():
         return f" (nor a folder {path.parent})"
     close = get_close_matches(path.name, [file.name for file in path.parent.iterdir()], n=1)
