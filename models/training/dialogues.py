@@ -36,7 +36,7 @@ SENTENCE = re.compile(r"[^.!?。！？]+[.!?。！？]+[”\"’]?")
 
 def dialogues(path: Path, tokenizer: Tokenizer) -> list[list[tuple[str, str]]]:
     """(role, content) turns of every dialogue of a stream."""
-    stream = np.frombuffer(lzma.open(path).read(), dtype=np.uint16) & 0x7FFF
+    stream = np.frombuffer(lzma.decompress(path.read_bytes()), dtype=np.uint16) & 0x7FFF
     ends = np.flatnonzero(stream == 0) + 1
     rows = [part.tolist() for part in np.split(stream, ends[:-1])]
     return [TURN.findall(text) for text in tokenizer.decode_batch(rows, skip_special_tokens=False)]
