@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import jinja2
 from jinja2 import meta, nodes
-from jinja2.exceptions import SecurityError
 from jinja2.sandbox import SandboxedEnvironment
 
 from synthgen.data import folder
@@ -56,8 +55,9 @@ class Template:
                 for role in _ROLES
                 if role in self.compiled.blocks
             ]
-        except (jinja2.TemplateError, SecurityError, TypeError, ArithmeticError) as error:
-            raise UsageError(f"{self.path}:{_error_line(error, self.path)}: {error}; fix the template") from error
+        except (jinja2.TemplateError, TypeError, ValueError, LookupError, ArithmeticError) as error:
+            line = _error_line(error, self.compiled)
+            raise UsageError(f"{self.path}:{line}: {error}; fix the template") from error
         return tuple(Message(role, text) for role, text in rendered if text)
 
 
@@ -156,13 +156,11 @@ def _attribute(node: nodes.Node) -> str:
     return str(arg.value) if isinstance(arg, nodes.Const) else ""
 
 
-def _error_line(error: BaseException, path: Path) -> int:
-    """The line of the template that a run-time error came from: Jinja rewrites tracebacks for this."""
-    if isinstance(error, jinja2.TemplateSyntaxError):
-        return error.lineno
+def _error_line(error: BaseException, compiled: jinja2.Template) -> int:
+    """The line of the template that a run-time error came from; the traceback has that of the code made from it."""
     line, trace = 1, error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == "<template>":
-            line = trace.tb_lineno
+            line = compiled.get_corresponding_lineno(trace.tb_lineno)
         trace = trace.tb_next
     return line

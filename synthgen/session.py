@@ -7,7 +7,7 @@ import platform
 import shlex
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,10 @@ class Session:
             self._pools.append(pool)
             seen = [await b.probe() for b in backends]
             check_same_model(backends, seen)
-            self.speakers[role] = Speaker(_model_name(backends[0], seen[0]), pool, seen[0])
+            # Every server of a pool must be able to take every request: the smallest context counts.
+            contexts = [s.context_tokens for s in seen if s.context_tokens is not None]
+            common = replace(seen[0], context_tokens=min(contexts, default=None))
+            self.speakers[role] = Speaker(_model_name(backends[0], common), pool, common)
         speaker = self.speakers["default"]
         self.recipe = self._recipe(speaker.capabilities.context_tokens, speaker.count_tokens)
         self.recipe.fit(self.seeds)

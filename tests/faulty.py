@@ -65,9 +65,9 @@ def synthgen(*args: str | Path, cwd: Path, **env: str) -> Done:
 
 
 class Faulty:
-    """A server whose answers are a function of the request's bytes, except where `twist(number, body)` gives one.
+    """A server whose answers are a function of the request's bytes, except where `twist(number)` gives one.
 
-    A str is the text of an answer, a Response is sent as it is. Set it, and `listing` or `models`, in a test.
+    A test sets `twist`, `models`, `listing` or `hangs`, and calls `reset` before.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class Faulty:
     def reset(self) -> None:
         self.models = ["fake"]
         self.listing: web.Response | None = None
-        self.twist: Callable[[int, dict[str, Any]], str | web.Response | None] = lambda number, body: None
+        self.twist: Callable[[int], web.Response | None] = lambda number: None
         self.hangs = False
         self.asked = 0
         self.bodies: list[dict[str, Any]] = []
@@ -94,23 +94,23 @@ class Faulty:
     async def chat(self, request: web.Request) -> web.Response:
         raw = await request.read()
         self.bodies.append(orjson.loads(raw))
-        body, number = self.bodies[-1], len(self.bodies)
+        twisted = self.twist(len(self.bodies))
         if self.hangs:
             await asyncio.sleep(3600)
-        twisted = self.twist(number, body)
-        if isinstance(twisted, web.Response):
-            return twisted
         chance = int.from_bytes(hashlib.blake2b(raw, digest_size=16).digest(), "big")
-        payload = completion(body, chance, "alpaca")
-        if twisted is not None:
-            payload["choices"][0]["message"]["content"] = twisted
-        return web.json_response(payload)
+        return twisted or web.json_response(completion(self.bodies[-1], chance, "alpaca"))
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=1 << 26)
         app.router.add_get("/v1/models", self.list_models)
         app.router.add_post("/v1/chat/completions", self.chat)
         return app
+
+
+def said(text: str | None) -> web.Response:
+    """An answer with this text."""
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+    return web.json_response({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 9}})
 
 
 def _copy(response: web.Response | None) -> web.Response | None:

@@ -96,6 +96,7 @@ def test_four_stops_are_sent_and_the_others_are_cut_here() -> None:
         Request("m", "bad \ud800 text"),
         Request("m", (Message("user", "\udc80"),)),
         Request("m", "x", sampling=SamplingParams(stop=("\ud800",))),
+        Request("m", "x", sampling=SamplingParams(stop=("a", "b", "c", "d", "\ud800"))),
         Request("m", (Message("user", "x"),), schema={"const": object()}),
         Request("m", "x", kind="embed"),
     ],

@@ -54,6 +54,7 @@ def encode(request: Request) -> bytes:
             body[name] = value
     stops = _stops(request)
     if stops:
+        _dumps(stops[MOST_STOPS:])  # not sent, but no more than the others may they be what no text can hold
         body["stop"] = stops[:MOST_STOPS]
     if isinstance(request.prompt, str):
         if request.tools:

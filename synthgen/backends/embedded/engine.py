@@ -110,11 +110,6 @@ class Engine:
             self._change.notify()
         await asyncio.to_thread(self._thread.join)
 
-    @property
-    def busy(self) -> int:
-        """Slots in use."""
-        return len(self._active)
-
     def _refuse(self, request: Request, prompt: list[int]) -> None:
         context, most = self._config.context, request.sampling.max_tokens
         if not prompt:
@@ -143,18 +138,26 @@ class Engine:
                 self._change.wait()
             if self._closed:
                 return False
-            free = self._slots - len(self._active)
-            fresh = [self._queue.popleft() for _ in range(min(free, len(self._queue)))]
-        for job in fresh:
-            if job.cancelled:
-                continue
-            logits = self._model.prefill(len(self._active), job.prompt)
-            reason = job.take(draw([job.sampler], logits[None])[0])
+        # As many as were free and no more: answers of one token must not keep the others from their step.
+        for _ in range(self._slots - len(self._active)):
+            job = self._next()
+            if job is None:
+                break
+            slot = len(self._active)
+            self._active.append(job)  # before its prompt runs: should that break, it is not forgotten
+            reason = job.take(draw([job.sampler], self._model.prefill(slot, job.prompt)[None])[0])
             if reason:
                 job.finish(reason)
-            else:
-                self._active.append(job)
+                self._active.pop()
         return True
+
+    def _next(self) -> Job | None:
+        """The first in the queue that is still wanted."""
+        while self._queue:  # this thread alone takes from it
+            job = self._queue.popleft()
+            if not job.cancelled:
+                return job
+        return None
 
     def _step(self) -> None:
         """One token for every active job."""

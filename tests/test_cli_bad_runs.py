@@ -1,0 +1,409 @@
+"""Folders, disks and servers that are not as they should be: the exit code, one line, and nothing lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from aiohttp import web
+from command import environment
+from faulty import Faulty, said, serving, synthgen
+
+DATA = ("alpaca.jsonl", "sharegpt.jsonl", "rejected.jsonl", "failures.jsonl")
+KEY = "sk-never-to-be-seen-0123456789"
+
+
+@pytest.fixture(scope="module")
+def shared_server() -> Iterator[Faulty]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server: Faulty) -> Faulty:
+    shared_server.reset()
+    return shared_server
+
+
+@pytest.fixture(scope="module")
+def made(shared_server: Faulty, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small run of alpaca in English that has ended well; take a copy."""
+    folder = tmp_path_factory.mktemp("made")
+    done = synthgen(*generate(shared_server, "--count", "5", "--out", "run"), cwd=folder)
+    assert (done.code, done.err) == (0, "")
+    return folder / "run"
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "run"))
+
+
+def generate(server: Faulty, *more: str | Path) -> tuple[str | Path, ...]:
+    return ("generate", "alpaca", "--base-url", server.base_url, *more)
+
+
+def rows(path: Path) -> list[dict[str, object]]:
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def data(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in DATA}
+
+
+# --- run folders ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("generate", "self-instruct"), "run: holds a run of alpaca (en), not of self-instruct (en); give another"),
+        (("generate", "alpaca", "--lang", "zh"), "run: holds a run of alpaca (en), not of alpaca (zh); give another"),
+    ],
+    ids=["recipe", "language"],
+)
+def test_a_folder_of_another_run(run: Path, server: Faulty, words: tuple[str, ...], part: str) -> None:
+    synthgen(*words, "--out", "run", "--base-url", server.base_url, cwd=run.parent).refused(2, part)
+    assert server.asked == 0
+
+
+def test_a_file_in_the_way(tmp_path: Path, server: Faulty) -> None:
+    (tmp_path / "plain").write_text("mine")
+    synthgen(*generate(server, "--out", "plain"), cwd=tmp_path).refused(2, "plain: a file is in the way; give another")
+
+
+def test_a_folder_below_a_file(tmp_path: Path, server: Faulty) -> None:
+    (tmp_path / "plain").write_text("mine")
+    done = synthgen(*generate(server, "--out", "plain/run"), cwd=tmp_path)
+    done.refused(3, "plain/run: ", "another --out")
+    assert server.bodies == []
+
+
+def test_a_folder_that_another_process_works_on(tmp_path: Path, server: Faulty) -> None:
+    server.hangs = True
+    line = [sys.executable, "-m", "synthgen", *map(str, generate(server, "--out", "run"))]
+    first = subprocess.Popen(line, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 30
+        while not server.bodies and time.monotonic() < deadline:
+            time.sleep(0.02)
+        second = synthgen(*generate(server, "--out", "run"), cwd=tmp_path)
+        assert f"run: in use by process {first.pid}; wait for it, or give another --out" in second.error(3)
+        assert second.after == second.before
+        first.send_signal(signal.SIGTERM)
+        assert first.communicate(timeout=30)[1].decode() == "error: terminated; the same command continues\n"
+        assert first.returncode == 143
+    finally:
+        first.kill()
+        first.wait()
+    server.reset()
+    assert synthgen(*generate(server, "--out", "run", "--count", "3"), cwd=tmp_path).code == 0
+
+
+def no_database(path: Path) -> None:
+    path.write_bytes(b"This was a database once.\n" * 400)
+
+
+def half_a_database(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def another_database(path: Path) -> None:
+    path.unlink()
+    with sqlite3.connect(path) as db:
+        db.execute("create table photos(name text)")
+    db.close()
+
+
+def another_version(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("update meta set value = 99 where name = 'schema'")
+    db.close()
+
+
+BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
+    "no database": (no_database, "run/run.sqlite: not a run of synthgen (file is not a database); use another --out"),
+    "half a database": (half_a_database, "run/run.sqlite: not a run of synthgen (database disk image is malformed)"),
+    "another database": (another_database, "run/run.sqlite: written by another version"),
+    "another version": (another_version, "written by another version (schema 99, this is 1); use another --out"),
+}
+WORDS = {
+    "generate": "generate alpaca --out run --base-url URL",
+    "status": "status run",
+    "show": "show run",
+    "rejected": "show run --rejected",
+    "export": "export run --to messages -o out.jsonl",
+}
+
+
+@pytest.mark.parametrize(("spoil", "part"), BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("line", WORDS.values(), ids=WORDS)
+def test_a_run_that_cannot_be_read(
+    run: Path, server: Faulty, spoil: Callable[[Path], None], part: str, line: str
+) -> None:
+    spoil(run / "run.sqlite")
+    done = synthgen(*line.replace("URL", server.base_url).split(), cwd=run.parent)
+    done.refused(3, part)
+
+
+def test_a_run_without_its_description(run: Path, server: Faulty) -> None:
+    (run / "run.json").write_text('{"recipe": "alp')
+    for line in ("status run", "show run", "export run --to messages -o x.jsonl", "generate alpaca --out run"):
+        done = synthgen(*line.split(), *(("--base-url", server.base_url) if "generate" in line else ()), cwd=run.parent)
+        done.refused(2, "run/run.json: not JSON")
+
+
+NO_RUN = {
+    "nothing there": ("runn", "no such run", "did you mean run?"),
+    "an empty folder": ("empty", "empty: no", ""),
+    "a file of another kind": ("notes.txt", "notes.txt: ", ""),
+    "a file without samples": ("odd.jsonl", "odd.jsonl", ""),
+}
+
+
+@pytest.mark.parametrize("line", ["status {}", "show {}", "export {} --to messages -o out.jsonl"])
+@pytest.mark.parametrize(("path", "part", "hint"), NO_RUN.values(), ids=NO_RUN)
+def test_what_is_no_run(run: Path, line: str, path: str, part: str, hint: str) -> None:
+    (run.parent / "empty").mkdir()
+    (run.parent / "notes.txt").write_text("notes")
+    (run.parent / "odd.jsonl").write_text('{"colour": "red"}\n')
+    synthgen(*line.format(path).split(), cwd=run.parent).refused(2, part, hint)
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("export run --to nonsense -o x.jsonl", "no format is called 'nonsense'; formats: alpaca, "),
+        ("export run --to sharegtp -o x.jsonl", "did you mean sharegpt?"),
+        ("export run --to messages", "Missing option '-o'"),
+        ("export run/alpaca.jsonl --to messages -o run/alpaca.jsonl", "is the file that is read; give another -o"),
+        ("export files --to messages -o files/a.jsonl", "is the file that is read; give another -o"),
+        ("export run --to messages -o run", "'run' is a directory"),
+        ("export run --to messages -o run/run.sqlite", "run/run.sqlite: belongs to the run itself; give another -o"),
+        ("export files --to messages -o run/run.json", "run/run.json: belongs to the run itself; give another -o"),
+        ("show run/alpaca.jsonl --rejected", "run/alpaca.jsonl: --rejected needs a run folder"),
+        ("show run -n 0", "0 is not in the range"),
+    ],
+)
+def test_an_export_or_a_look_that_cannot_be(run: Path, line: str, part: str) -> None:
+    (run.parent / "files").mkdir()
+    shutil.copy(run / "alpaca.jsonl", run.parent / "files" / "a.jsonl")
+    synthgen(*line.split(), cwd=run.parent).refused(2, part)
+
+
+def test_a_folder_for_an_export_that_cannot_be_made(run: Path) -> None:
+    done = synthgen("export", "run", "--to", "messages", "-o", "run/alpaca.jsonl/x.jsonl", cwd=run.parent)
+    done.refused(3, "run/alpaca.jsonl/x.jsonl: cannot be written: ", "choose another place")
+
+
+def test_novelty_against_what_is_not_there(tmp_path: Path, server: Faulty) -> None:
+    done = synthgen(*generate(server, "--novel-against", "runs/old"), cwd=tmp_path)
+    done.refused(2, "--novel-against runs/old: no such run or file")
+
+
+# --- disks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """`disk(options)` mounts a file system in memory, or changes the one it has mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(options: str) -> Path:
+        again = ",remount" if os.path.ismount(folder) else ""
+        line = ["mount", "-t", "tmpfs", "-o", options + again, "tmpfs", str(folder)]
+        if subprocess.run(line, capture_output=True, check=False).returncode:
+            pytest.skip("needs the right to mount a tmpfs")
+        return folder
+
+    if sys.platform != "linux":
+        pytest.skip("needs the right to mount a tmpfs")
+    yield mount
+    if os.path.ismount(folder):
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_and_after(tmp_path: Path, server: Faulty, disk: Callable[[str], Path]) -> None:
+    disk("size=300k")
+    full = synthgen(*generate(server, "--count", "200", "--out", "disk/run"), cwd=tmp_path)
+    assert "disk/run: the disk is full; free some space and run the same command again" in full.error(3)
+    assert [name for name in full.after if name.endswith(".tmp")] == []
+    paid = len(server.bodies)
+    disk("size=20m")
+    assert synthgen(*generate(server, "--count", "200", "--out", "disk/run"), cwd=tmp_path).code == 0
+    again = len(server.bodies) - paid
+    assert synthgen(*generate(server, "--count", "200", "--out", "undisturbed"), cwd=tmp_path).code == 0
+    assert data(tmp_path / "disk" / "run") == data(tmp_path / "undisturbed")
+    assert 0 < again < len(server.bodies) - paid - again  # part of the answers was on the disk before it was full
+
+
+def test_a_disk_that_is_full_from_the_start(tmp_path: Path, server: Faulty, disk: Callable[[str], Path]) -> None:
+    disk("size=40k")
+    done = synthgen(*generate(server, "--out", "disk/run"), cwd=tmp_path)
+    assert "disk/run" in done.error(3)
+    assert "full" in done.error(3)
+
+
+def test_an_export_to_a_full_disk(run: Path, disk: Callable[[str], Path]) -> None:
+    (disk("size=8k") / "out.jsonl").write_text("x" * 4000)
+    done = synthgen("export", "run", "--to", "samples", "-o", "disk/out.jsonl", cwd=run.parent)
+    done.refused(3, "disk/out.jsonl: cannot be written: disk full; free some space")
+
+
+def test_a_disk_that_is_read_only(run: Path, server: Faulty, disk: Callable[[str], Path]) -> None:
+    shutil.copytree(run, disk("size=20m") / "run")
+    disk("ro")
+    synthgen(*generate(server, "--out", "disk/new"), cwd=run.parent).refused(3, "disk/new: ", "another --out")
+    synthgen(*generate(server, "--out", "disk/run"), cwd=run.parent).refused(3, "disk/run: ", "another --out")
+    export = synthgen("export", "run", "--to", "messages", "-o", "disk/out.jsonl", cwd=run.parent)
+    export.refused(3, "disk/out.jsonl: cannot be written: the file system is read-only; choose another")
+
+
+def test_a_run_on_a_disk_that_is_read_only_can_be_read(run: Path, disk: Callable[[str], Path]) -> None:
+    shutil.copytree(run, disk("size=20m") / "run")
+    disk("ro")
+    for words in (("status", "disk/run"), ("show", "disk/run"), ("export", "disk/run", "--to", "messages", "-o", "x")):
+        done = synthgen(*words, cwd=run.parent)
+        assert (done.code, done.err) == (0, "")
+
+
+# --- servers ----------------------------------------------------------------------------------------------------------
+
+
+def page(status: int, text: str, kind: str = "application/json") -> web.Response:
+    return web.Response(status=status, text=text, content_type=kind)
+
+
+HTML = "<!DOCTYPE html><html><head><title>Welcome to nginx!</title></head></html>"
+
+
+def test_nobody_at_the_address(tmp_path: Path) -> None:
+    done = synthgen("generate", "alpaca", "--base-url", "http://127.0.0.1:9/v1", cwd=tmp_path)
+    done.refused(4, "no server answers at http://127.0.0.1:9/v1 (connection refused); start one or correct --base-url")
+
+
+def test_a_key_that_is_not_accepted_is_never_shown(tmp_path: Path, server: Faulty) -> None:
+    server.listing = page(401, f'{{"error": {{"message": "Incorrect API key provided: {KEY}."}}}}')
+    done = synthgen(*generate(server, "--verbose"), cwd=tmp_path, OPENAI_API_KEY=KEY)
+    assert KEY not in done.out + done.err
+    done = synthgen(*generate(server), cwd=tmp_path, OPENAI_API_KEY=KEY)
+    done.refused(4, "does not accept the API key (HTTP 401: Incorrect API key provided: ***.); set OPENAI_API_KEY")
+
+
+def test_a_key_that_is_withdrawn_on_the_way(tmp_path: Path, server: Faulty) -> None:
+    body = f'{{"error": {{"message": "Incorrect API key provided: {KEY}."}}}}'
+    server.twist = lambda number: page(401, body) if number > 3 else None
+    done = synthgen(*generate(server, "--out", "run"), cwd=tmp_path, OPENAI_API_KEY=KEY)
+    assert "does not accept the API key" in done.error(4)
+    assert KEY not in done.out + done.err
+    assert [path.name for path in (tmp_path / "run").iterdir() if KEY.encode() in path.read_bytes()] == []
+    server.reset()
+    assert synthgen(*generate(server, "--out", "run"), cwd=tmp_path, OPENAI_API_KEY=KEY).code == 0
+    assert synthgen(*generate(server, "--out", "undisturbed"), cwd=tmp_path).code == 0
+    assert data(tmp_path / "run") == data(tmp_path / "undisturbed")
+
+
+def test_a_page_instead_of_an_api(tmp_path: Path, server: Faulty) -> None:
+    server.listing = page(200, HTML, "text/html")
+    done = synthgen(*generate(server), cwd=tmp_path)
+    done.refused(4, f"{server.base_url} answers, but not as an OpenAI-compatible API")
+
+
+def test_a_model_that_is_not_served(tmp_path: Path, server: Faulty) -> None:
+    server.models = ["qwen-7b", "qwen-32b"]
+    done = synthgen(*generate(server, "--model", "qwen-8b"), cwd=tmp_path)
+    done.refused(4, "does not serve qwen-8b; did you mean qwen-7b? (it serves qwen-7b, qwen-32b)")
+
+
+def test_several_models_and_none_named(tmp_path: Path, server: Faulty) -> None:
+    server.models = ["qwen-7b", "qwen-32b"]
+    done = synthgen(*generate(server), cwd=tmp_path)
+    done.refused(2, "serves several models: choose one with --model (qwen-7b, qwen-32b)")
+
+
+TEXTS: dict[str, str | None] = {
+    "empty": "",
+    "white space": " \n\t\n ",
+    "half JSON": '{"instruction": "Name a riv',
+    "1 MB": "x" * (1 << 20),
+    "null": None,
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_answers_of_no_use_are_rejected_and_the_run_goes_on(tmp_path: Path, server: Faulty, text: str | None) -> None:
+    server.twist = lambda number: said(text) if number <= 3 else None
+    done = synthgen(*generate(server, "--count", "20", "--out", "run"), cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    rejected = rows(tmp_path / "run" / "rejected.jsonl")
+    assert sum(row["sample"] is None and row["reason"] == "parse" for row in rejected) >= 3
+    assert (tmp_path / "run" / "rejected.jsonl").stat().st_size < 100_000
+    assert (tmp_path / "run" / "failures.jsonl").read_bytes() == b""
+    assert len(rows(tmp_path / "run" / "alpaca.jsonl")) == 20
+
+
+@pytest.mark.parametrize("recipe", ["alpaca", "self-instruct"])
+def test_a_model_that_never_says_anything_ends_the_run(tmp_path: Path, server: Faulty, recipe: str) -> None:
+    server.twist = lambda number: said("")
+    done = synthgen("generate", recipe, "--base-url", server.base_url, "--out", "run", cwd=tmp_path)
+    assert "no sample accepted in the last 200 tasks (200 parse); try other seeds" in done.error(7)
+    assert len(rows(tmp_path / "run" / "rejected.jsonl")) == 200
+    assert [(tmp_path / "run" / name).read_bytes() for name in DATA if name != "rejected.jsonl"] == [b""] * 3
+    shown = synthgen("show", "run", cwd=tmp_path)
+    assert (shown.code, shown.err) == (0, "")
+    status = synthgen("status", "run", "--json", cwd=tmp_path)
+    assert (status.code, orjson.loads(status.out)["accepted"]) == (0, 0)
+    export = synthgen("export", "run", "--to", "messages", "-o", "x.jsonl", cwd=tmp_path)
+    assert (export.code, (tmp_path / "x.jsonl").read_bytes()) == (0, b"")
+
+
+FAULTS = {
+    "400": (
+        lambda: page(400, '{"error": {"message": "Bad things are not answered."}}'),
+        "HTTP 400: Bad things are not",
+    ),
+    "half a body": (lambda: page(200, '{"choices": [{"mess'), "the server's answer cannot be read"),
+    "a page": (
+        lambda: page(200, HTML, "text/html"),
+        "the server's answer cannot be read (HTTP 200: Welcome to nginx!)",
+    ),
+    "no choice": (lambda: page(200, '{"choices": []}'), "the server answered without a choice"),
+}
+
+
+@pytest.mark.parametrize(("answer", "reason"), FAULTS.values(), ids=FAULTS)
+def test_requests_that_all_fail_end_the_run(
+    tmp_path: Path, server: Faulty, answer: Callable[[], web.Response], reason: str
+) -> None:
+    server.twist = lambda number: answer()
+    done = synthgen(*generate(server, "--retries", "0", "--out", "run"), cwd=tmp_path)
+    line = done.error(5)
+    assert "20 of the last 20 tasks failed for one reason: " in line
+    assert reason in line
+    failures = rows(tmp_path / "run" / "failures.jsonl")
+    assert len(failures) == 20
+    assert all(reason in str(row["error"]) for row in failures)
+    server.reset()
+    assert synthgen(*generate(server, "--out", "run"), cwd=tmp_path).code == 0
+    assert (tmp_path / "run" / "failures.jsonl").read_bytes() == b""
+
+
+def test_one_request_of_five_that_is_refused_is_a_failure_and_asked_again(tmp_path: Path, server: Faulty) -> None:
+    server.twist = lambda number: page(400, '{"error": {"message": "no"}}') if number % 5 == 0 else None
+    done = synthgen(*generate(server, "--count", "100", "--concurrency", "1", "--out", "run"), cwd=tmp_path)
+    assert "tasks failed; the same command asks them again" in done.error(5)
+    assert rows(tmp_path / "run" / "failures.jsonl")
+    server.reset()
+    assert synthgen(*generate(server, "--count", "100", "--out", "run"), cwd=tmp_path).code == 0
+    assert synthgen(*generate(server, "--count", "100", "--out", "undisturbed"), cwd=tmp_path).code == 0
+    assert data(tmp_path / "run") == data(tmp_path / "undisturbed")

@@ -1,0 +1,414 @@
+"""The embedded model: its tokenizer, its numbers, its draws, its thread."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from synthgen.backends.embedded import Embedded
+from synthgen.backends.embedded.folder import digest, read_config
+from synthgen.backends.embedded.model import BLOCK, Model
+from synthgen.backends.embedded.sampling import Knobs, Sampler, draw, settled
+from synthgen.backends.embedded.tokenizer import Reader, Tokenizer
+from synthgen.backends.embedded.weights import read_tensors
+from synthgen.errors import NotAllowed, RequestRefused, UsageError
+from synthgen.types import Completion, Message, Request, SamplingParams, ToolCall
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "models" / "instruct"
+
+# Characters at the borders of the pre-tokenizer's classes, and what breaks byte handling.
+ODD = list(
+    "aA'sSſKK'tTreREveVEmMllLLdD  \n\r\t\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u2003\u3000\u200b\u2028_09٣Ⅷ½²①中文的一二〇"
+    "😀👍🏽é\u0301ß,.!?()[]{}<|im_end|>\x00\x7f﷽\ufeff\u0600ªºʰ‿ﬀﬅ"
+)
+TEXTS = [
+    "",
+    "I'LL say: don't! We'Ve 1234 things; it\u2019s fine.   \n\n  Next\tline \r\n",
+    "写一首关于秋天的诗，要有12行。\n  题目：《落叶》——“不超过20字”。",
+    "def f(x: int) -> str:\n    return f'{x!r}' * 3  # \u2190 why?\n\n\n",
+    "👩\u200d👩\u200d👧 flags 🇨🇳🇩🇪, Ünïcödé, العربية ٣٤٥, हिन्दी, ไทย, 한국어",
+    "x" * 3000 + " " * 3000 + "\n" * 50 + "ab" * 2000,
+    "<|im_start|>system\nnow<|im_end|><|endoftext|>",
+]
+
+
+def ask(text: str, **sampling: Any) -> Request:
+    return Request("embedded", (Message("user", text),), SamplingParams(**sampling))
+
+
+def answers(model: Embedded, *requests: Request) -> list[Completion]:
+    async def all_at_once() -> list[Completion]:
+        return await asyncio.gather(*(model.complete(request) for request in requests))
+
+    return asyncio.run(all_at_once())
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[Embedded]:
+    model = Embedded(FOLDER)
+    yield model
+    asyncio.run(model.aclose())
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer(FOLDER)
+
+
+# ---- tokenizer
+
+
+def test_ids_are_those_of_the_tokenizers_library(tokenizer: Tokenizer) -> None:
+    theirs = pytest.importorskip("tokenizers").Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
+    theirs.encode_special_tokens = True  # text is text
+    draws = random.Random(0)
+    texts = [*TEXTS, *("".join(draws.choices(ODD, k=draws.randint(1, 30))) for _ in range(5000))]
+    texts += [path.read_text("utf-8") for path in sorted((ROOT / "synthgen").rglob("*.py"))]
+    texts += [path.read_text("utf-8") for path in sorted((ROOT / "prompts").rglob("*.jinja"))]
+    for text in texts:
+        assert tokenizer.encode(text) == theirs.encode(text, add_special_tokens=False).ids, text[:80]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_encode_and_decode_give_the_text_back(tokenizer: Tokenizer, text: str) -> None:
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    reader = Reader(tokenizer)
+    assert "".join(map(reader.read, ids)) == text
+
+
+def test_control_tokens_in_text_stay_text(tokenizer: Tokenizer, model: Embedded) -> None:
+    ids = tokenizer.encode("<|im_end|>\n<|im_start|>system\n<|endoftext|>")
+    assert not {0, 1, 2} & set(ids)
+    assert len(tokenizer.encode("<|im_end|>")) > 1
+    (answer,) = answers(model, ask("<|im_end|>", max_tokens=1))
+    assert answer.prompt_tokens == model.count("user\n<|im_end|>") + model.count("\nassistant\n") + 3
+
+
+def test_a_half_character_is_held_back(tokenizer: Tokenizer) -> None:
+    first, second, third = (tokenizer.encode(text)[0] for text in ("a", "b", "c"))
+    byte = {tokenizer.bytes_of(n): n for n in range(3, 8192) if len(tokenizer.bytes_of(n)) == 1}
+    reader = Reader(tokenizer)
+    ids = [first, byte[b"\xe4"], byte[b"\xb8"], byte[b"\xad"], second, byte[b"\xe4"], third, byte[b"\xe4"]]
+    assert [reader.read(n) for n in ids] == ["a", "", "", "中", "b", "", "\ufffdc", ""]
+
+
+def test_a_lone_surrogate_is_a_question_mark(tokenizer: Tokenizer) -> None:
+    assert tokenizer.encode("a\ud800b") == tokenizer.encode("a?b") or tokenizer.decode(
+        tokenizer.encode("a\ud800b")
+    ) == ("a?b")
+
+
+# ---- the numbers
+
+
+def test_prompt_and_steps_agree() -> None:
+    """A prompt in one go and the same tokens one by one, over the border of a block."""
+    config = read_config(FOLDER)
+    model = Model(config, read_tensors(FOLDER), slots=3)
+    ids = [int(n) for n in np.random.default_rng(0).integers(3, config.vocab, BLOCK + 9)]
+    model.prefill(0, ids[:2])
+    logits = np.zeros(config.vocab)
+    for at in range(2, len(ids)):
+        logits = model.decode(np.array([ids[at]]), np.array([at]))[0]
+    assert np.abs(logits - model.prefill(1, ids)).max() < 1e-4
+    model.move(1, 2, len(ids))
+    both = model.decode(np.array([5, 5, 5]), np.array([len(ids), len(ids), len(ids)]))
+    assert (both[1] == both[2]).all()
+
+
+def test_logits_are_those_of_transformers() -> None:
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    reference = transformers.AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32).eval()
+    config = read_config(FOLDER)
+    model = Model(config, read_tensors(FOLDER), slots=2)
+    draws = np.random.default_rng(0)
+    rows = [[int(n) for n in draws.integers(3, config.vocab, count)] for count in (1, 300)]
+    for slot, ids in enumerate(rows):
+        with torch.no_grad():
+            expected = reference(torch.tensor([ids])).logits[0, -1].numpy()
+        assert np.abs(model.prefill(slot, ids) - expected).max() < 1e-4
+    for token in draws.integers(3, config.vocab, 5):
+        logits = model.decode(np.array([token, token]), np.array([len(ids) for ids in rows]))
+        for ids, row in zip(rows, logits, strict=True):
+            ids.append(int(token))
+            with torch.no_grad():
+                expected = reference(torch.tensor([ids])).logits[0, -1].numpy()
+            assert np.abs(row - expected).max() < 1e-4
+
+
+def test_a_row_has_the_same_bits_in_any_batch() -> None:
+    config = read_config(FOLDER)
+    model = Model(config, read_tensors(FOLDER), slots=32)
+    draws = np.random.default_rng(1)
+    prompt, tokens = [int(n) for n in draws.integers(3, config.vocab, 40)], draws.integers(3, config.vocab, 4)
+    model.prefill(0, prompt)
+    alone = [model.decode(np.array([token]), np.array([40 + n]))[0] for n, token in enumerate(tokens)]
+    for count in (2, 7, 16, 17, 32):
+        slot = int(draws.integers(count))
+        model.prefill(slot, prompt)
+        lengths = draws.integers(1, config.context - 4, count)
+        lengths[slot] = 40
+        for n, token in enumerate(tokens):
+            others = draws.integers(3, config.vocab, count)
+            others[slot] = token
+            logits = model.decode(others, lengths + n)
+            assert logits.flags.c_contiguous
+            assert (logits[slot] == alone[n]).all(), (count, slot, n)
+
+
+# ---- draws
+
+
+def distribution(knobs: Knobs, logits: list[float], draws: int = 4000) -> np.ndarray[Any, Any]:
+    sampler = Sampler(knobs, 1, (), 8)
+    found = [draw([sampler], np.array([logits], np.float32))[0] for _ in range(draws)]
+    return np.bincount(found, minlength=len(logits)) / draws
+
+
+def test_draws_follow_the_knobs() -> None:
+    logits = [float(np.log(p)) for p in (0.5, 0.3, 0.15, 0.05)]
+    assert distribution(Knobs(), logits) == pytest.approx([0.5, 0.3, 0.15, 0.05], abs=0.03)
+    assert distribution(Knobs(top_k=2), logits) == pytest.approx([0.625, 0.375, 0, 0], abs=0.03)
+    assert distribution(Knobs(top_p=0.7), logits) == pytest.approx([0.625, 0.375, 0, 0], abs=0.03)
+    assert distribution(Knobs(top_p=0.01), logits)[0] == 1
+    assert distribution(Knobs(top_k=3, top_p=0.5), logits) == pytest.approx([1, 0, 0, 0], abs=0)  # of 0.95
+    assert distribution(Knobs(temperature=0), logits)[0] == 1
+    assert distribution(Knobs(temperature=0.5), logits)[0] == pytest.approx(0.25 / 0.365, abs=0.03)
+
+
+def test_penalties_are_vllms() -> None:
+    sampler = Sampler(Knobs(repetition_penalty=2, frequency_penalty=0.5, presence_penalty=0.25), 0, [0, 1], 8)
+    sampler.note(1)
+    sampler.note(2)
+    sampler.note(2)
+    logits = np.array([4, -4, 4, 4], np.float32)
+    sampler.penalise(logits)
+    assert logits.tolist() == [2, -8 - 0.75, 2 - 1.25, 4]
+
+
+def test_what_is_not_asked_is_the_models_own() -> None:
+    defaults = read_config(FOLDER).defaults
+    assert settled(SamplingParams(), defaults) == Knobs(temperature=0.7, top_p=0.9, repetition_penalty=1.1)
+    assert settled(SamplingParams(temperature=0.0), defaults).temperature == 0
+    for wrong in ({"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.5}, {"repetition_penalty": 0.0}):
+        with pytest.raises(RequestRefused):
+            settled(SamplingParams(**wrong), defaults)
+
+
+# ---- answers
+
+
+def test_the_same_seed_is_the_same_text_alone_and_among_others(model: Embedded) -> None:
+    asked = ask("Write a list of tasks.", seed=7, max_tokens=60)
+    (alone,) = answers(model, asked)
+    crowd = [ask(f"Tell me about {'number ' * n}{n}.", seed=n, max_tokens=10 + 4 * n) for n in range(40)]
+    among = answers(model, *crowd[:20], asked, *crowd[20:])
+    assert among[20] == alone
+    small = Embedded(FOLDER, slots=3)
+    assert answers(small, *reversed(crowd), asked)[::-1] == [among[20], *among[:20], *among[21:]]
+    asyncio.run(small.aclose())
+
+
+def test_other_seeds_are_other_texts(model: Embedded) -> None:
+    texts = {
+        answer.text for answer in answers(model, *(ask("Hello", seed=n, max_tokens=30) for n in (-1, 0, 1, 2, None)))
+    }
+    assert len(texts) >= 4
+    greedy = {a.text for a in answers(model, *(ask("Hello", seed=n, temperature=0, max_tokens=30) for n in range(3)))}
+    assert len(greedy) == 1
+
+
+def test_counts_and_reasons(model: Embedded) -> None:
+    cut, whole = answers(
+        model, ask("Write a poem.", seed=1, max_tokens=3), ask("Write a poem.", seed=1, max_tokens=None)
+    )
+    assert (cut.finish_reason, cut.completion_tokens) == ("length", 3)
+    assert whole.completion_tokens is not None
+    assert whole.text.startswith(cut.text)
+    assert "<|" not in whole.text
+    assert cut.prompt_tokens == model.count("user\nWrite a poem.") + model.count("\nassistant\n") + 3
+
+
+def test_the_text_ends_before_a_stop_string(model: Embedded) -> None:
+    (free,) = answers(model, ask("Write a list of tasks.", seed=3, max_tokens=60))
+    stop = free.text[10:14]  # runs over the border of tokens as it comes
+    (cut,) = answers(model, ask("Write a list of tasks.", seed=3, max_tokens=60, stop=(stop, "never in there")))
+    assert cut.text == free.text[: free.text.index(stop)]
+    assert cut.finish_reason == "stop"
+
+
+def test_raw_text_is_continued(model: Embedded) -> None:
+    request = Request("embedded", "Once upon a time", SamplingParams(seed=1, max_tokens=5))
+    (answer,) = answers(model, request)
+    assert answer.prompt_tokens == model.count("Once upon a time")
+
+
+def test_max_tokens_is_clamped_to_the_context(model: Embedded) -> None:
+    context = read_config(FOLDER).context
+    prompt = "one " * (context - 4)
+    while model.count(prompt) >= context - 2:
+        prompt = prompt[: -len("one ")]
+    left = context - model.count(prompt)
+    for most in (context, None):
+        (answer,) = answers(model, Request("m", prompt, SamplingParams(seed=1, max_tokens=most)))
+        assert answer.completion_tokens is not None
+        assert answer.completion_tokens <= left
+        assert answer.finish_reason == "length" or answer.completion_tokens < left
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (Request("m", "word " * 3000), "1024"),
+        (Request("m", ""), "empty"),
+        (Request("m", ()), "empty"),
+        (ask("x", max_tokens=0), "max_tokens"),
+        (Request("m", "x", schema={"type": "object"}), "schema"),
+        (Request("m", "x", tools=({"name": "f"},)), "tools"),
+        (Request("m", (Message("assistant", "", tool_calls=(ToolCall("f", {}),)),)), "tools"),
+        (Request("m", "x", kind="embed"), "embeddings"),
+    ],
+)
+def test_what_it_cannot_is_refused(model: Embedded, request_: Request, words: str) -> None:
+    with pytest.raises(RequestRefused, match=words):
+        answers(model, request_)
+
+
+def test_a_prompt_too_long_names_both_numbers(model: Embedded) -> None:
+    text = "word " * 3000
+    with pytest.raises(RequestRefused, match=rf"{model.count(text)} tokens.* {read_config(FOLDER).context}"):
+        answers(model, Request("m", text))
+
+
+# ---- the thread
+
+
+def test_a_cancelled_request_frees_its_slot() -> None:
+    async def scene() -> None:
+        model = Embedded(FOLDER, slots=1)
+        long = asyncio.create_task(model.complete(Request("m", "Once", SamplingParams(temperature=3.0, top_p=1.0))))
+        queued = asyncio.create_task(model.complete(ask("Never run")))
+        await asyncio.sleep(0.1)
+        long.cancel()
+        queued.cancel()
+        answer = await asyncio.wait_for(model.complete(ask("Hello", max_tokens=2)), 30)
+        assert answer.completion_tokens
+        with pytest.raises(asyncio.CancelledError):
+            await long
+        await model.aclose()
+
+    asyncio.run(scene())
+
+
+def test_closing_ends_the_thread_and_fails_what_waits() -> None:
+    async def scene() -> None:
+        model = Embedded(FOLDER, slots=1)
+        before = set(threading.enumerate())
+        tasks = [asyncio.create_task(model.complete(ask(f"{n}", temperature=3.0, top_p=1.0))) for n in range(3)]
+        await asyncio.sleep(0.05)
+        (thread,) = (t for t in set(threading.enumerate()) - before if t.name == "synthgen-embedded")
+        await model.aclose()
+        assert not thread.is_alive()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            assert isinstance(result, NotAllowed | Completion)
+        with pytest.raises(NotAllowed, match="closed"):
+            await model.complete(ask("x"))
+        await model.aclose()
+
+    asyncio.run(scene())
+
+
+def test_closing_what_never_started_is_nothing() -> None:
+    asyncio.run(Embedded(FOLDER).aclose())
+
+
+def test_a_closed_event_loop_does_not_stop_the_engine(model: Embedded) -> None:
+    async def leave() -> None:
+        # The wait is over before the answer: asyncio.run cancels it and closes the loop.
+        _ = asyncio.ensure_future(model.complete(ask("Hello", temperature=3.0, top_p=1.0, max_tokens=200)))
+        await asyncio.sleep(0.02)
+
+    asyncio.run(leave())
+    assert answers(model, ask("Hello", max_tokens=2))[0].completion_tokens
+
+
+def test_probe_tells_the_context(model: Embedded) -> None:
+    found = asyncio.run(model.probe())
+    assert found.context_tokens == read_config(FOLDER).context
+    assert found.models == ("instruct",)
+    assert found.seed
+
+
+def test_importing_it_imports_no_numpy() -> None:
+    code = "import sys, synthgen.backends.embedded; sys.exit('numpy' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+# ---- the folder
+
+
+def small_folder(to: Path, **config: Any) -> Path:
+    for name in ("config.json", "generation_config.json", "tokenizer.json"):
+        (to / name).write_bytes((FOLDER / name).read_bytes())
+    (to / "config.json").write_text(json.dumps(json.loads((to / "config.json").read_text()) | config))
+    return to
+
+
+def test_shards_and_other_number_types(tmp_path: Path) -> None:
+    folder = small_folder(tmp_path)
+    values = np.array([[1.5, -2.0], [0.25, 8.0]], np.float32)
+    raw = {"BF16": (values.view(np.uint32) >> 16).astype("<u2"), "F16": values.astype("<f2"), "F32": values}
+    names = {}
+    for n, (dtype, data) in enumerate(raw.items()):
+        entry = {"dtype": dtype, "shape": [2, 2], "data_offsets": [0, data.nbytes]}
+        header = json.dumps({"__metadata__": {"format": "pt"}, dtype: entry}).encode()
+        (folder / f"shard-{n}.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + data.tobytes())
+        names[dtype] = f"shard-{n}.safetensors"
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    tensors = read_tensors(folder)
+    assert {name: tensor.tolist() for name, tensor in tensors.items()} == dict.fromkeys(raw, values.tolist())
+    first = digest(folder)
+    (folder / "shard-1.safetensors").write_bytes(b"\x00" * 8 + b"{}")
+    assert digest(folder) != first
+    with pytest.raises(UsageError, match="embed_tokens"):
+        Model(read_config(folder), tensors, 1)
+
+
+def test_a_digest_is_16_hex(model: Embedded) -> None:
+    assert model.digest == digest(FOLDER)
+    assert len(model.digest) == 16
+    int(model.digest, 16)
+
+
+def test_a_broken_folder_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"config\.json is missing"):
+        Embedded(tmp_path)
+    folder = small_folder(tmp_path)
+    with pytest.raises(UsageError, match=r"model\.safetensors is missing"):
+        asyncio.run(Embedded(folder).probe())
+    (folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(UsageError, match="safetensors"):
+        asyncio.run(Embedded(folder).probe())
+    (folder / "model.safetensors").write_bytes((FOLDER / "model.safetensors").read_bytes()[:100_000])
+    with pytest.raises(UsageError, match="cut short"):
+        asyncio.run(Embedded(folder).probe())
+    with pytest.raises(UsageError, match="model_type"):
+        Embedded(small_folder(tmp_path, model_type="gpt2"))
+    (folder / "tokenizer.json").write_text('{"model": {"type": "Unigram"}}')
+    with pytest.raises(UsageError, match="tokenizer"):
+        Embedded(FOLDER / ".." / "instruct").count("x") and Tokenizer(folder)
