@@ -95,8 +95,8 @@ class Faulty:
         raw = await request.read()
         self.bodies.append(orjson.loads(raw))
         twisted = self.twist(len(self.bodies))
-        if self.hangs:
-            await asyncio.sleep(3600)
+        while self.hangs:
+            await asyncio.sleep(0.05)
         chance = int.from_bytes(hashlib.blake2b(raw, digest_size=16).digest(), "big")
         return twisted or web.json_response(completion(self.bodies[-1], chance, "alpaca"))
 

@@ -208,10 +208,9 @@ def spoilt(source: str, how: Callable[[str], str], near: str | None) -> tuple[st
     return text, 1 if near is None else 1 + text[: text.index(near)].count("\n")
 
 
-@pytest.mark.parametrize(("how", "near", "part"), TEMPLATES.values(), ids=TEMPLATES)
-def test_a_template_at_fault(
-    tmp_path: Path, templates: Path, server: Faulty, how: Callable[[str], str], near: str | None, part: str
-) -> None:
+@pytest.mark.parametrize("name", ["unknown variable", "syntax", "sandbox", "no header", "no user block"])
+def test_a_template_at_fault(tmp_path: Path, templates: Path, server: Faulty, name: str) -> None:
+    how, near, part = TEMPLATES[name]
     shutil.copytree(templates, tmp_path / "mine")
     path = tmp_path / "mine" / "alpaca" / "tasks.en.jinja"
     text, line = spoilt(path.read_text(encoding="utf-8"), how, near)

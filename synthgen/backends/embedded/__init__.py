@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Embedded"]
 
+# What the tokens of a character are measured on: prose, a list, an object, as prompts have them.
+_LETTERS = (
+    "Come up with a series of tasks for a small library, and write them as a numbered list:\n1. Recommend three books "
+    "about the history of 19th-century railways.\n2. Summarise the paragraph below in one sentence.\n"
+    '{"instruction": "Sort these numbers", "input": "4, 17, 9", "output": "4, 9, 17"}\n'
+)
+_CHINESE = (
+    "请为一家小图书馆写出一组任务推荐三本介绍铁路历史的书用一句话概括下面这段文字并说明理由再为读者写一首关于秋天的诗"
+)
+
 
 class Embedded:
     """A `Backend` over a model folder; weights are read, and numpy imported, at the first question.
@@ -45,7 +55,13 @@ class Embedded:
         """What this model is; UsageError when its folder is not whole."""
         _ = self._engine
         return Capabilities(
-            models=(self._folder.name,), context_tokens=self._config.context, software="synthgen embedded"
+            models=(self._folder.name,),
+            context_tokens=self._config.context,
+            completions=True,
+            seed=True,
+            software="synthgen embedded",
+            tokens_per_char=(self.count(_LETTERS) / len(_LETTERS), self.count(_CHINESE) / len(_CHINESE)),
+            measured_tokens=True,
         )
 
     async def complete(self, request: Request) -> Completion:
