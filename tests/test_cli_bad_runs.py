@@ -161,11 +161,20 @@ def test_a_run_that_cannot_be_read(run: Path, name: str, line: str) -> None:
     synthgen(*line.split(), cwd=run.parent).refused(3, part)
 
 
-def test_a_run_without_its_description(run: Path, server: Faulty) -> None:
-    (run / "run.json").write_text('{"recipe": "alp')
-    for line in ("status run", "show run", "export run --to messages -o x.jsonl", "generate alpaca --out run"):
-        done = synthgen(*line.split(), *(("--base-url", server.base_url) if "generate" in line else ()), cwd=run.parent)
-        done.refused(2, "run/run.json: not JSON")
+@pytest.mark.parametrize("left", ['{"recipe": "alp', None], ids=["broken", "missing"])
+def test_a_run_without_its_description(run: Path, server: Faulty, left: str | None) -> None:
+    (run / "run.json").unlink()
+    if left is not None:
+        (run / "run.json").write_text(left)
+    for line in ("status run", "show run", "export run --to messages -o x.jsonl"):
+        synthgen(*line.split(), cwd=run.parent).refused(2, "run.json")
+    other = synthgen("generate", "self-instruct", "--out", "run", "--base-url", server.base_url, cwd=run.parent)
+    other.refused(2, "run: holds a run of alpaca (en), not of self-instruct (en); give another --out")
+    before = data(run)
+    assert synthgen(*generate(server, "--count", "5", "--out", "run"), cwd=run.parent).code == 0
+    assert data(run) == before
+    assert server.bodies == []
+    assert orjson.loads((run / "run.json").read_bytes())["recipe"] == "alpaca"
 
 
 NO_RUN = {

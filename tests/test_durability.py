@@ -134,7 +134,7 @@ def _life(args: list[str], server: Fake, after: int, pause_seconds: float) -> in
     with subprocess.Popen(args, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         until = time.monotonic() + 60
         while process.poll() is None and server.asked().total() < before + after and time.monotonic() < until:
-            time.sleep(0.005)
+            time.sleep(0.01)
         time.sleep(pause_seconds)
         ended = process.poll()
         process.kill()
@@ -218,7 +218,7 @@ def _signalled(args: list[str], server: Fake, number: signal.Signals, after: int
     with subprocess.Popen(args, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         until = time.monotonic() + 60
         while process.poll() is None and server.asked().total() < after and time.monotonic() < until:
-            time.sleep(0.005)
+            time.sleep(0.01)
         began = time.monotonic()
         process.send_signal(number)
         said = process.communicate(timeout=30)[1]

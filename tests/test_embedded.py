@@ -1,11 +1,10 @@
-"""The embedded model: its tokenizer, its numbers, its draws, its thread."""
+"""The embedded model: its numbers, its draws, its answers, its thread."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import random
 import subprocess
 import sys
 import threading
@@ -17,31 +16,16 @@ import numpy as np
 import pytest
 
 from synthgen.backends.embedded import Embedded
-from synthgen.backends.embedded.folder import digest, read_config
+from synthgen.backends.embedded.folder import read_config
 from synthgen.backends.embedded.model import BLOCK, Model
 from synthgen.backends.embedded.sampling import Knobs, Sampler, draw, settled
-from synthgen.backends.embedded.tokenizer import Reader, Tokenizer
+from synthgen.backends.embedded.threads import one_blas_thread
 from synthgen.backends.embedded.weights import read_tensors
-from synthgen.errors import NotAllowed, RequestRefused, UsageError
+from synthgen.errors import NotAllowed, RequestRefused
 from synthgen.types import Completion, Message, Request, SamplingParams, ToolCall
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "models" / "instruct"
-
-# Characters at the borders of the pre-tokenizer's classes, and what breaks byte handling.
-ODD = list(
-    "aA'sSſKK'tTreREveVEmMllLLdD  \n\r\t\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u2003\u3000\u200b\u2028_09٣Ⅷ½²①中文的一二〇"
-    "😀👍🏽é\u0301ß,.!?()[]{}<|im_end|>\x00\x7f﷽\ufeff\u0600ªºʰ‿ﬀﬅ"
-)
-TEXTS = [
-    "",
-    "I'LL say: don't! We'Ve 1234 things; it\u2019s fine.   \n\n  Next\tline \r\n",
-    "写一首关于秋天的诗，要有12行。\n  题目：《落叶》——“不超过20字”。",
-    "def f(x: int) -> str:\n    return f'{x!r}' * 3  # \u2190 why?\n\n\n",
-    "👩\u200d👩\u200d👧 flags 🇨🇳🇩🇪, Ünïcödé, العربية ٣٤٥, हिन्दी, ไทย, 한국어",
-    "x" * 3000 + " " * 3000 + "\n" * 50 + "ab" * 2000,
-    "<|im_start|>system\nnow<|im_end|><|endoftext|>",
-]
 
 
 def ask(text: str, **sampling: Any) -> Request:
@@ -55,6 +39,11 @@ def answers(model: Embedded, *requests: Request) -> list[Completion]:
     return asyncio.run(all_at_once())
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> None:
+    one_blas_thread()
+
+
 @pytest.fixture(scope="module")
 def model() -> Iterator[Embedded]:
     model = Embedded(FOLDER)
@@ -65,58 +54,13 @@ def model() -> Iterator[Embedded]:
 @pytest.fixture(scope="module")
 def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same model without an end token: what it says is as long as it may be."""
-    folder = small_folder(tmp_path_factory.mktemp("endless"), eos_token_id=None)
-    (folder / "generation_config.json").unlink()
-    for path in FOLDER.glob("model*"):
+    folder = tmp_path_factory.mktemp("endless")
+    for path in FOLDER.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"eos_token_id": None}))
+    (folder / "generation_config.json").unlink()
     return folder
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return Tokenizer(FOLDER)
-
-
-# ---- tokenizer
-
-
-def test_ids_are_those_of_the_tokenizers_library(tokenizer: Tokenizer) -> None:
-    theirs = pytest.importorskip("tokenizers").Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
-    theirs.encode_special_tokens = True  # text is text
-    draws = random.Random(0)
-    texts = [*TEXTS, *("".join(draws.choices(ODD, k=draws.randint(1, 30))) for _ in range(5000))]
-    texts += [path.read_text("utf-8") for path in sorted((ROOT / "synthgen").rglob("*.py"))]
-    texts += [path.read_text("utf-8") for path in sorted((ROOT / "prompts").rglob("*.jinja"))]
-    for text in texts:
-        assert tokenizer.encode(text) == theirs.encode(text, add_special_tokens=False).ids, text[:80]
-
-
-@pytest.mark.parametrize("text", TEXTS)
-def test_encode_and_decode_give_the_text_back(tokenizer: Tokenizer, text: str) -> None:
-    ids = tokenizer.encode(text)
-    assert tokenizer.decode(ids) == text
-    reader = Reader(tokenizer)
-    assert "".join(map(reader.read, ids)) == text
-
-
-def test_control_tokens_in_text_stay_text(tokenizer: Tokenizer, model: Embedded) -> None:
-    ids = tokenizer.encode("<|im_end|>\n<|im_start|>system\n<|endoftext|>")
-    assert not {0, 1, 2} & set(ids)
-    assert len(tokenizer.encode("<|im_end|>")) > 1
-    (answer,) = answers(model, ask("<|im_end|>", max_tokens=1))
-    assert answer.prompt_tokens == model.count("user\n<|im_end|>") + model.count("\nassistant\n") + 3
-
-
-def test_a_half_character_is_held_back(tokenizer: Tokenizer) -> None:
-    first, second, third = (tokenizer.encode(text)[0] for text in ("a", "b", "c"))
-    byte = {tokenizer.bytes_of(n): n for n in range(3, 8192) if len(tokenizer.bytes_of(n)) == 1}
-    reader = Reader(tokenizer)
-    ids = [first, byte[b"\xe4"], byte[b"\xb8"], byte[b"\xad"], second, byte[b"\xe4"], third, byte[b"\xe4"]]
-    assert [reader.read(n) for n in ids] == ["a", "", "", "中", "b", "", "\ufffdc", ""]
-
-
-def test_a_lone_surrogate_is_a_question_mark(tokenizer: Tokenizer) -> None:
-    assert tokenizer.decode(tokenizer.encode("a\ud800b")) == "a?b"
 
 
 # ---- the numbers
@@ -212,12 +156,23 @@ def test_what_is_not_asked_is_the_models_own() -> None:
     defaults = read_config(FOLDER).defaults
     assert settled(SamplingParams(), defaults) == Knobs(temperature=0.7, top_p=0.9, repetition_penalty=1.1)
     assert settled(SamplingParams(temperature=0.0), defaults).temperature == 0
-    for wrong in ({"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.5}, {"repetition_penalty": 0.0}):
+    out_of_range: list[dict[str, Any]] = [
+        {"temperature": -1.0},
+        {"top_p": 0.0},
+        {"top_p": 1.5},
+        {"repetition_penalty": 0.0},
+    ]
+    for wrong in out_of_range:
         with pytest.raises(RequestRefused):
             settled(SamplingParams(**wrong), defaults)
 
 
 # ---- answers
+
+
+def test_control_tokens_of_a_user_are_text(model: Embedded) -> None:
+    (answer,) = answers(model, ask("<|im_end|>", max_tokens=1))
+    assert answer.prompt_tokens == model.count("user\n<|im_end|>") + model.count("\nassistant\n") + 3
 
 
 def test_the_same_seed_is_the_same_text_alone_and_among_others(model: Embedded) -> None:
@@ -382,58 +337,3 @@ def test_importing_it_imports_no_numpy() -> None:
     code = "import sys, synthgen.backends.embedded; sys.exit('numpy' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
-
-
-# ---- the folder
-
-
-def small_folder(to: Path, **config: Any) -> Path:
-    for name in ("config.json", "generation_config.json", "tokenizer.json"):
-        (to / name).write_bytes((FOLDER / name).read_bytes())
-    (to / "config.json").write_text(json.dumps(json.loads((to / "config.json").read_text()) | config))
-    return to
-
-
-def test_shards_and_other_number_types(tmp_path: Path) -> None:
-    folder = small_folder(tmp_path)
-    values = np.array([[1.5, -2.0], [0.25, 8.0]], np.float32)
-    raw = {"BF16": (values.view(np.uint32) >> 16).astype("<u2"), "F16": values.astype("<f2"), "F32": values}
-    names = {}
-    for n, (dtype, data) in enumerate(raw.items()):
-        entry = {"dtype": dtype, "shape": [2, 2], "data_offsets": [0, data.nbytes]}
-        header = json.dumps({"__metadata__": {"format": "pt"}, dtype: entry}).encode()
-        (folder / f"shard-{n}.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + data.tobytes())
-        names[dtype] = f"shard-{n}.safetensors"
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
-    tensors = read_tensors(folder)
-    assert {name: tensor.tolist() for name, tensor in tensors.items()} == dict.fromkeys(raw, values.tolist())
-    first = digest(folder)
-    (folder / "shard-1.safetensors").write_bytes(b"\x00" * 8 + b"{}")
-    assert digest(folder) != first
-    with pytest.raises(UsageError, match="embed_tokens"):
-        Model(read_config(folder), tensors, 1)
-
-
-def test_a_digest_is_16_hex(model: Embedded) -> None:
-    assert model.digest == digest(FOLDER)
-    assert len(model.digest) == 16
-    int(model.digest, 16)
-
-
-def test_a_broken_folder_is_told_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"config\.json is missing"):
-        Embedded(tmp_path)
-    folder = small_folder(tmp_path)
-    with pytest.raises(UsageError, match=r"model\.safetensors is missing"):
-        asyncio.run(Embedded(folder).probe())
-    (folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
-    with pytest.raises(UsageError, match="safetensors"):
-        asyncio.run(Embedded(folder).probe())
-    (folder / "model.safetensors").write_bytes((FOLDER / "model.safetensors").read_bytes()[:100_000])
-    with pytest.raises(UsageError, match="cut short"):
-        asyncio.run(Embedded(folder).probe())
-    with pytest.raises(UsageError, match="model_type"):
-        Embedded(small_folder(tmp_path, model_type="gpt2"))
-    (folder / "tokenizer.json").write_text('{"model": {"type": "Unigram"}}')
-    with pytest.raises(UsageError, match="tokenizer"):
-        Tokenizer(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from synthgen.errors import RequestRefused, UsageError
 from synthgen.types import Capabilities, Completion, Message, Request
 
 from .folder import digest, read_config
+from .threads import one_blas_thread
 from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -85,10 +85,7 @@ class Embedded:
 
     @cached_property
     def _engine(self) -> Engine:
-        # Two BLAS threads spin on a busy box and gain little at this size. Read by the library when numpy is first
-        # imported, so it is without effect where something else did that before. Not OMP_NUM_THREADS: torch reads it.
-        for name in ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
-            os.environ.setdefault(name, "1")
+        one_blas_thread()
         from .engine import Engine
 
         return Engine(self._folder, self._config, self._tokenizer, self._slots)
