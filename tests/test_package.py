@@ -68,7 +68,7 @@ def test_an_empty_environment_generates_from_another_folder(built: Path, tmp_pat
     before = len(json.loads(_run(python, "-m", "pip", "list", "--format", "json", cwd=tmp_path)))
     _run(python, "-m", "pip", "install", "--quiet", wheel, cwd=tmp_path)
     after = json.loads(_run(python, "-m", "pip", "list", "--format", "json", cwd=tmp_path))
-    assert len(after) - before <= MOST_PACKAGES, [p["name"] for p in after]
+    assert len(after) - before - 1 <= MOST_PACKAGES, [p["name"] for p in after]  # without synthgen itself
     assert "No broken requirements" in _run(python, "-m", "pip", "check", cwd=tmp_path)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

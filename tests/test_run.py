@@ -305,21 +305,43 @@ def test_a_growing_run_keeps_the_failures_that_later_tasks_were_made_without(tmp
     assert files(tmp_path, 20) == before
 
 
-@pytest.mark.xfail(strict=True, reason="failures beside the last accepted sample, in the same task, are kept for good")
-def test_failures_at_the_end_of_a_growing_run_are_asked_again(tmp_path: Path) -> None:
+def _dying(after_tasks: int, after_requests: int) -> Callable[[Request], str | BaseException]:
+    """A server that is gone for good so many requests after so many tasks have begun."""
+    begun, more = iter(range(1 << 30)), iter(range(1 << 30))
+    state = {"begun": 0}
+
+    def answer(request: Request) -> str | BaseException:
+        if "Come up" in text_of(request):
+            state["begun"] = next(begun) + 1
+        if state["begun"] > after_tasks and next(more) >= after_requests:
+            return BackendError("HTTP 503: overloaded")
+        return bootstrap(request)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "after_requests",
+    [
+        0,
+        pytest.param(10, marks=pytest.mark.xfail(strict=True, reason="those of the last task that gave a sample stay")),
+    ],
+    ids=["whole tasks", "a task in part"],
+)
+def test_failures_at_the_end_of_a_growing_run_are_asked_again(after_requests: int, tmp_path: Path) -> None:
     """Nothing was accepted after them, so no later task was made without them."""
-    answers = iter(range(1 << 30))
-
-    def dying(request: Request) -> str | BaseException:
-        return BackendError("HTTP 503: overloaded") if next(answers) >= 60 else bootstrap(request)
-
-    done = run(tmp_path / "a", dying, recipe="self-instruct", count=60, concurrency=1)
-    assert done.ending.code == 5
-    assert 0 < len(done.samples) < 60
+    done = run(tmp_path / "a", _dying(7, after_requests), recipe="self-instruct", count=60, concurrency=1)
+    assert (done.ending.code, done.falls.failed > 20) == (5, True)
+    in_part = {name.split("#")[0] for name in _failed(tmp_path / "a")} & {s.meta["id"][:6] for s in done.samples}
+    assert bool(in_part) == bool(after_requests)
     again = run(tmp_path / "a", bootstrap, recipe="self-instruct", count=60, concurrency=1)
-    assert again.ending.code == 0
-    assert len(again.samples) == 60
-    assert again.falls.failed == 0
+    assert (again.ending.code, again.falls.failed, len(again.samples)) == (0, 0, 60)
+    run(tmp_path / "b", bootstrap, recipe="self-instruct", count=60, concurrency=1)
+    assert files(tmp_path / "a", 60) == files(tmp_path / "b", 60)
+
+
+def _failed(folder: Path) -> list[str]:
+    return [orjson.loads(line)["task"] for line in files(folder, None)[4].splitlines()]
 
 
 def test_retries_come_before_failures(tmp_path: Path) -> None:
@@ -409,6 +431,7 @@ def test_a_barren_run_stops_after_two_hundred_tasks(concurrency: int, tmp_path: 
     assert 200 <= len(done.backend.requests) < 200 + concurrency
 
 
+@pytest.mark.xfail(strict=True, reason="after a sample it stops at 199")
 def test_two_hundred_tasks_are_counted_from_the_last_sample(tmp_path: Path) -> None:
     count = iter(range(1 << 30))
 
@@ -453,7 +476,11 @@ class Finite(Recipe):
 
     async def run(self, task: Task, ask: Ask) -> list[Item]:
         reply = await ask(f"Say {task.id}")
-        return [Sample(input_split=(f"Repeat the number {task.id} once.", ""), text=reply.text)]
+        return [Sample(input_split=(reply.text, ""), text=invented(Random(task.id)))]
+
+
+def _echo(request: Request) -> str:
+    return FRAMES[int(str(request.prompt)[-6:])].replace("{}", "two old things")
 
 
 @pytest.fixture
@@ -463,13 +490,13 @@ def finite(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("finite")
 def test_without_a_count_all_tasks_are_run(tmp_path: Path) -> None:
-    done = run(tmp_path, lambda r: str(r.prompt), count=None)
+    done = run(tmp_path, _echo, count=None)
     assert (done.ending.code, len(done.backend.requests)) == (0, 3)
 
 
 @pytest.mark.usefixtures("finite")
 def test_a_recipe_that_runs_out_before_the_count_says_so(tmp_path: Path) -> None:
-    done = run(tmp_path, lambda r: str(r.prompt), count=10)
+    done = run(tmp_path, _echo, count=10)
     assert len(done.backend.requests) == 3
     assert (done.ending.code, done.ending.line) == (7, "the tasks are used up at 3 of 10 samples")
 
@@ -530,7 +557,9 @@ def test_nothing_is_paid_for_a_candidate_that_is_near_to_the_pool(tmp_path: Path
     def answer(request: Request) -> str:
         text = bootstrap(request)
         return (
-            f"{text}\n9. {near}" if "Come up" not in text_of(request) else re.sub(r"^(\d+)\. .*", rf"\1. {near}", text)
+            f"{text}\n9. {near}"
+            if "Come up" not in text_of(request)
+            else re.sub(r"^(\d+)\. .*", rf"\1. {near}", text, flags=re.MULTILINE)
         )
 
     done = run(tmp_path, answer, recipe="self-instruct", count=5, concurrency=1, seeds=(seed("s", known), *SEEDS[1:]))
@@ -547,7 +576,7 @@ def test_a_candidate_near_to_an_accepted_sample_is_not_paid_for_once_it_is_visib
 
     def answer(request: Request) -> str:
         text = bootstrap(request)
-        return re.sub(r"^9\. .*", f"9. {again}", text) if "Come up" in text_of(request) else text
+        return re.sub(r"(?m)^9\. .*", f"9. {again}", text) if "Come up" in text_of(request) else text
 
     done = run(
         tmp_path, answer, recipe="self-instruct", count=120, concurrency=1, values={"human": "4", "machine": "4"}
@@ -558,9 +587,8 @@ def test_a_candidate_near_to_an_accepted_sample_is_not_paid_for_once_it_is_visib
         for i, r in enumerate(done.backend.requests)
         if i not in first_steps and again in text_of(r)
     }
-    # Task 0 pays; those that cannot see it yet, too; none after that.
-    assert tasks_that_paid
-    assert all(index - lag(index) <= 0 for index in tasks_that_paid)
+    # Task 0 pays; those that cannot see what it gave, too; none after that.
+    assert tasks_that_paid == set(range(FIRST_LAG + 1))
     assert sum(1 for row in done.rows() if row[0] == again) == 1
 
 
