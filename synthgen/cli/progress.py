@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from synthgen.cli.say import as_json
+from synthgen.cli.say import as_json, note
 
 if TYPE_CHECKING:
     from synthgen.run import Conveyor, Ending
@@ -34,6 +34,7 @@ class Watch:
     json: bool
     label: str
     began: float = 0.0
+    told: int = 0
 
     async def __call__(self, conveyor: Conveyor) -> Ending:
         self.began = time.monotonic()
@@ -42,6 +43,7 @@ class Watch:
             try:
                 return await conveyor.run()
             finally:
+                self._tell(conveyor)
                 shown.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await shown
@@ -64,12 +66,14 @@ class Watch:
 
         with Live(console=console(err=True), refresh_per_second=4, transient=True) as live:
             while True:
+                self._tell(conveyor)
                 live.update(Text(self._line(conveyor), no_wrap=True, overflow="ellipsis"))
                 await asyncio.sleep(_REDRAW_SECONDS)
 
     async def _plain(self, conveyor: Conveyor) -> None:
         while True:
             await asyncio.sleep(_PLAIN_SECONDS)
+            self._tell(conveyor)
             print(self._line(conveyor), file=sys.stderr, flush=True)
 
     async def _events(self, conveyor: Conveyor) -> None:
@@ -79,6 +83,13 @@ class Watch:
             counts = {"accepted": board.accepted, "target": board.target, "tasks": board.tasks, "failed": board.failed}
             tokens = {"requests": usage.requests, "completion_tokens": usage.completion_tokens}
             as_json({"event": "progress", **counts, **tokens, "rejected": dict(board.rejected)})
+
+    def _tell(self, conveyor: Conveyor) -> None:
+        """What the pools have noted since: a server that is left out, one that is back."""
+        notes = [line for s in conveyor.asking.speakers.values() for line in s.pool.notes]
+        for line in notes[self.told :]:
+            note(line)
+        self.told = len(notes)
 
     def _line(self, conveyor: Conveyor) -> str:
         board, usage = conveyor.board, conveyor.asking.usage
