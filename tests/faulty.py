@@ -16,14 +16,16 @@ import orjson
 from aiohttp import web
 from fake_server import completion
 
+from synthgen.store import LOCK
+
 Tree = dict[str, str]
 
 
 def tree(folder: Path) -> Tree:
-    """Every file by its digest; SQLite's own two, which come and go while a run is read, only where they hold rows."""
+    """Every file by its digest, less the lock and what SQLite makes to read a run, which hold nothing of it."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        if path.name.endswith("-shm") or (path.name.endswith("-wal") and not path.stat().st_size):
+        if path.name == LOCK or path.name.endswith("-shm") or (path.name.endswith("-wal") and not path.stat().st_size):
             continue
         name = path.relative_to(folder).as_posix()
         found[name] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
@@ -95,8 +97,8 @@ class Faulty:
         raw = await request.read()
         self.bodies.append(orjson.loads(raw))
         twisted = self.twist(len(self.bodies))
-        while self.hangs:
-            await asyncio.sleep(0.05)
+        if self.hangs:
+            await asyncio.sleep(3600)
         chance = int.from_bytes(hashlib.blake2b(raw, digest_size=16).digest(), "big")
         return twisted or web.json_response(completion(self.bodies[-1], chance, "alpaca"))
 
@@ -131,13 +133,20 @@ def serving() -> Iterator[Faulty]:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         server.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
 
+    async def stop() -> None:
+        await runner.cleanup()
+        left = asyncio.all_tasks() - {asyncio.current_task()}  # answers that hang
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
     loop.run_until_complete(start())
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
         yield server
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(stop(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

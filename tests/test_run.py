@@ -13,16 +13,16 @@ from typing import Any
 
 import orjson
 import pytest
-from kit import SEEDS, Outcome, run, seed
+from kit import SEEDS, Outcome, run
 from rouge_score import rouge_scorer
 
 from synthgen import output
 from synthgen.backends.recording import Recording
 from synthgen.errors import BackendError, NotAllowed, RequestRefused
-from synthgen.recipe import Ask, Item, Recipe
+from synthgen.recipe import Ask, Item, Recipe, sample
 from synthgen.run import BARREN_TASKS, FIRST_LAG, LAST_LAG, Grown, lag
 from synthgen.store import Store
-from synthgen.types import Completion, Request, Sample, Seed, Task
+from synthgen.types import Completion, Request, Seed, Task
 
 ADJECTIVES = (
     "quiet wooden narrow ancient hungry patient foreign clever electric distant golden frozen honest urban".split()
@@ -331,7 +331,7 @@ def _dying(after_tasks: int, after_requests: int) -> Callable[[Request], str | B
 def test_failures_at_the_end_of_a_growing_run_are_asked_again(after_requests: int, tmp_path: Path) -> None:
     """Nothing was accepted after them, so no later task was made without them."""
     done = run(tmp_path / "a", _dying(7, after_requests), recipe="self-instruct", count=60, concurrency=1)
-    assert (done.ending.code, done.falls.failed > 20) == (5, True)
+    assert (done.ending.code, done.falls.failed >= 20) == (5, True)
     in_part = {name.split("#")[0] for name in _failed(tmp_path / "a")} & {s.meta["id"][:6] for s in done.samples}
     assert bool(in_part) == bool(after_requests)
     again = run(tmp_path / "a", bootstrap, recipe="self-instruct", count=60, concurrency=1)
@@ -476,11 +476,11 @@ class Finite(Recipe):
 
     async def run(self, task: Task, ask: Ask) -> list[Item]:
         reply = await ask(f"Say {task.id}")
-        return [Sample(input_split=(reply.text, ""), text=invented(Random(task.id)))]
+        return [sample(reply.text, "", "So it is.")]
 
 
 def _echo(request: Request) -> str:
-    return FRAMES[int(str(request.prompt)[-6:])].replace("{}", "two old things")
+    return ("Name one tall tree.", "Where do geese sleep?", "Add nine to itself.")[int(str(request.prompt)[-6:])]
 
 
 @pytest.fixture
@@ -549,38 +549,30 @@ def test_a_growing_recipe_sees_only_what_was_accepted_before_its_lag(concurrency
     assert machine_made > 40
 
 
-def test_nothing_is_paid_for_a_candidate_that_is_near_to_the_pool(tmp_path: Path) -> None:
-    """It is told before step 2; one that only a hidden task's sample is near to is found when it is decided."""
-    known = "Name three rivers that cross a border."
-    near = "Name three rivers that cross the border."
+def repeating(line: str) -> Callable[[Request], str]:
+    """Every list of new instructions has `line` as its ninth."""
 
     def answer(request: Request) -> str:
         text = bootstrap(request)
-        return (
-            f"{text}\n9. {near}"
-            if "Come up" not in text_of(request)
-            else re.sub(r"^(\d+)\. .*", rf"\1. {near}", text, flags=re.MULTILINE)
-        )
+        return re.sub(r"(?m)^9\. .*", f"9. {line}", text) if "Come up" in text_of(request) else text
 
-    done = run(tmp_path, answer, recipe="self-instruct", count=5, concurrency=1, seeds=(seed("s", known), *SEEDS[1:]))
-    assert near not in {row[0] for row in done.rows()}
-    paid = [r for r in done.backend.requests if near in text_of(r) and "Come up" not in text_of(r)]
-    assert paid == []
-    rows = [r for r in rejected(tmp_path, 5) if r["reason"] == "novelty"]
-    assert rows
-    assert all("rouge-l to s: " in r["detail"] for r in rows if near in str(r["sample"]))
+    return answer
+
+
+def test_nothing_is_paid_for_a_candidate_that_is_near_to_a_seed(tmp_path: Path) -> None:
+    near = "Name three rivers that cross the border."
+    done = run(tmp_path, repeating(near), recipe="self-instruct", count=20)
+    assert [r for r in done.backend.requests if near in text_of(r) and "Come up" not in text_of(r)] == []
+    told = [r for r in rejected(tmp_path, 20) if near in str(r["sample"])]
+    assert told
+    assert {r["reason"] for r in told} == {"novelty"}
+    assert all("rouge-l to s1: Name three rivers that cross a border." in r["detail"] for r in told)
 
 
 def test_a_candidate_near_to_an_accepted_sample_is_not_paid_for_once_it_is_visible(tmp_path: Path) -> None:
     again = "Describe the harbour of a small northern island in autumn."
-
-    def answer(request: Request) -> str:
-        text = bootstrap(request)
-        return re.sub(r"(?m)^9\. .*", f"9. {again}", text) if "Come up" in text_of(request) else text
-
-    done = run(
-        tmp_path, answer, recipe="self-instruct", count=120, concurrency=1, values={"human": "4", "machine": "4"}
-    )
+    values = {"human": "4", "machine": "4"}
+    done = run(tmp_path, repeating(again), recipe="self-instruct", count=120, concurrency=1, values=values)
     first_steps = [i for i, r in enumerate(done.backend.requests) if "Come up" in text_of(r)]
     tasks_that_paid = {
         sum(1 for at in first_steps if at < i) - 1

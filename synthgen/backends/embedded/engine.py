@@ -21,6 +21,7 @@ from .tokenizer import Reader, Tokenizer
 from .weights import read_tensors
 
 _CLOSED = "the embedded model is closed"
+_BROKEN = "the embedded model's thread has died; its error is on stderr"
 
 
 class Job:
@@ -77,7 +78,7 @@ class Job:
 
 
 class Engine:
-    """The model and its thread; jobs go in by `submit`, completions come out by their futures."""
+    """The model and its thread; requests go in, completions come out by their futures."""
 
     def __init__(self, folder: Path, config: Config, tokenizer: Tokenizer, slots: int) -> None:
         self._config, self._tokenizer, self._slots = config, tokenizer, slots
@@ -86,6 +87,7 @@ class Engine:
         self._queue: deque[Job] = deque()
         self._change = threading.Condition()
         self._closed = False
+        self._why = _BROKEN  # why nobody answers any more, until aclose() gives the better reason
         self._thread = threading.Thread(target=self._run, name="synthgen-embedded", daemon=True)
         self._thread.start()
 
@@ -95,7 +97,7 @@ class Engine:
         job = Job(request, prompt, self._config, self._tokenizer)
         with self._change:
             if self._closed:
-                raise NotAllowed(_CLOSED)
+                raise NotAllowed(self._why)
             self._queue.append(job)
             self._change.notify()
         try:
@@ -106,7 +108,7 @@ class Engine:
     async def aclose(self) -> None:
         """End the thread after its present step; what waits fails with NotAllowed."""
         with self._change:
-            self._closed = True
+            self._closed, self._why = True, _CLOSED
             self._change.notify()
         await asyncio.to_thread(self._thread.join)
 
@@ -129,7 +131,7 @@ class Engine:
             with self._change:
                 self._closed = True
             for job in [*self._active, *self._queue]:
-                job.fail(_CLOSED)
+                job.fail(self._why)
 
     def _admit(self) -> bool:
         """Fill the free slots from the queue, waiting while there is nothing to do; False when closed."""
