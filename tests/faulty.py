@@ -19,6 +19,7 @@ from fake_server import completion
 from synthgen.store import LOCK
 
 Tree = dict[str, str]
+DATA = ("alpaca.jsonl", "sharegpt.jsonl", "rejected.jsonl", "failures.jsonl")
 
 
 def tree(folder: Path) -> Tree:
@@ -107,6 +108,21 @@ class Faulty:
         app.router.add_get("/v1/models", self.list_models)
         app.router.add_post("/v1/chat/completions", self.chat)
         return app
+
+
+def generate(server: Faulty, *more: str | Path) -> tuple[str | Path, ...]:
+    """The words of a run on that server."""
+    return ("generate", "alpaca", "--base-url", server.base_url, *more)
+
+
+def rows(path: Path) -> list[dict[str, object]]:
+    """The rows of a file of JSON lines."""
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def data(folder: Path) -> dict[str, bytes]:
+    """The files of a run that are the same bytes for the same answers."""
+    return {name: (folder / name).read_bytes() for name in DATA}
 
 
 def said(text: str | None) -> web.Response:
