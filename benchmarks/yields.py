@@ -42,9 +42,8 @@ def main() -> None:
     args = parser.parse_args()
     more = [part for url in args.base_url for part in ("--base-url", url)]
     more += ["--model", args.model] if args.model else [] if more else ["--model", "embedded"]
-    print(
-        f"{'recipe':<14} {'lang':<4} {'rows':>4} {'of':>5} {'kept':>6} {'req/row':>8} {'tok/row':>8} {'s':>6} {'top first word':>15}"
-    )
+    head = (("rows", 4), ("of", 5), ("kept", 6), ("req/row", 8), ("tok/row", 8), ("s", 6), ("top first word", 15))
+    print(f"{'recipe':<14} {'lang':<4} " + " ".join(f"{name:>{width}}" for name, width in head))
     for recipe in recipes.names():
         for lang in ("en", "zh"):
             r = measure(recipe, lang, args.count, more)

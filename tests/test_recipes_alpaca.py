@@ -370,6 +370,7 @@ def test_wrappers_around_an_instruction_are_taken_off(wrapped: str, plain: str) 
         "用人工智能技术改善交通有哪些办法？",
         "与人工智能相关的职业有哪些？",
         "给助手写一封感谢信。",
+        "GPT与其他模型有什么不同？",
     ],
 )
 def test_a_task_about_models_is_no_wrapper(instruction: str) -> None:
