@@ -39,15 +39,14 @@ def decisions(db: sqlite3.Connection, count: int | None) -> Iterator[tuple[str, 
 
     What is accepted beyond `count` in the task that reached it is surplus; later tasks are not part of it.
     """
-    accepted, last = 0, ""
-    for _, task, stored, body in store.samples(db):
-        if last and task != last:
+    accepted = 0
+    end = places(db, count)
+    for place, task, stored, body in store.samples(db):
+        if end is not None and place >= end:
             return
         accepted += stored is None
         beyond = stored is None and count is not None and accepted > count
         yield task, SURPLUS if beyond else stored, body
-        if count is not None and accepted == count and not last:
-            last = task
 
 
 def accepted(db: sqlite3.Connection, count: int | None) -> Iterator[Sample]:
@@ -63,8 +62,18 @@ def waterfall(db: sqlite3.Connection, count: int | None) -> Waterfall:
             falls.accepted += 1
         else:
             falls.rejected[reason] += 1
-    falls.failed = len(store.failures(db))
+    falls.failed = len(store.failures(db, places(db, count)))
     return falls
+
+
+def places(db: sqlite3.Connection, count: int | None) -> int | None:
+    """How many tasks the dataset of `count` rows needs; None where it needs all that there are."""
+    if count is None:
+        return None
+    row = db.execute(
+        "select place from sample where reason is null order by ord limit 1 offset ?", (count - 1,)
+    ).fetchone()
+    return None if row is None else int(row[0]) + 1
 
 
 def write_rejected(db: sqlite3.Connection, count: int | None, folder: Path) -> int:
@@ -79,12 +88,13 @@ def write_rejected(db: sqlite3.Connection, count: int | None, folder: Path) -> i
     return rows
 
 
-def write_failures(db: sqlite3.Connection, folder: Path) -> int:
+def write_failures(db: sqlite3.Connection, count: int | None, folder: Path) -> int:
     """failures.jsonl: {task, error, attempts}; returns the number of rows."""
-    rows = store.failures(db)
+    rows = store.failures(db, places(db, count))
     with replacing(folder / "failures.jsonl") as write:
         for task, error, attempts in rows:
-            write(_line({"task": task, "error": error, "attempts": attempts}))
+            # Several requests of one task can fail: the store tells them apart by what follows the mark.
+            write(_line({"task": task.rpartition("#")[0], "error": error, "attempts": attempts}))
     return len(rows)
 
 

@@ -123,31 +123,25 @@ class Conveyor:
         In a growing recipe only those after which nothing was accepted, since later tasks were made without them.
         """
         decided = int(self.store.meta("decided") or 0)
-        rows: dict[str, list[tuple[int, str | None, bytes]]] = {}
-        for ord_, name, reason, body in self.store.samples():
-            rows.setdefault(name, []).append((ord_, reason, body))
-        failed = {name.split("#")[0] for name, _, _ in self.store.failures()}
-        if self.recipe.grows and failed:
-            accepted = [t for t, found in rows.items() if any(r is None for _, r, _ in found)]
-            failed = {t for t in failed if not accepted or t > accepted[-1]}
-        last_ord = 0
-        for index, task in islice(self._tasks, decided):
-            if task.id in failed:
-                self._next = (index, task)
-                break
-            mine = rows.get(task.id, [])
-            last_ord = mine[-1][0] if mine else last_ord
-            self._take_up(task, mine)
-        self.board.failed = sum(1 for name, _, _ in self.store.failures() if name.split("#")[0] not in failed)
-        if self._decided < decided:
-            self.store.forget_decisions(last_ord, self._decided)
-            self.store.forget_failures([n for n, _, _ in self.store.failures() if n.split("#")[0] in failed])
+        failed = self.store.first_failure(after_accepted=self.recipe.grows)
+        if failed is not None:
+            self.store.forget_decisions(failed)
+            decided = failed
+        rows = self.store.samples()
+        row = next(rows, None)
+        for index, _ in islice(self._tasks, decided):
+            mine = []
+            while row is not None and row[0] == index:
+                mine.append(row)
+                row = next(rows, None)
+            self._take_up(mine)
+        self.board.failed = len(self.store.failures())
         self._started = self._decided
         self.accepted_before = self.board.accepted
 
-    def _take_up(self, task: Task, rows: Sequence[tuple[int, str | None, bytes]]) -> None:
+    def _take_up(self, rows: Sequence[tuple[int, str, str | None, bytes]]) -> None:
         entered: list[tuple[str, str]] = []
-        for _, reason, body in rows:
+        for _, _, reason, body in rows:
             if reason is not None:
                 self.board.rejected[reason] += 1
                 continue

@@ -163,8 +163,7 @@ class Session:
             self._note(
                 "other knobs, seed, model or templates than before: replayed, stored answers used where they fit"
             )
-            store.forget_decisions(0, 0)
-            store.forget_failures([name for name, _, _ in store.failures()])
+            store.forget_decisions(0)
         store.start(fingerprint=print_)
         output.write_json(self.out / "run.json", self._about())
         speaker = self.speakers["default"]
@@ -227,7 +226,7 @@ class Session:
             written = output.write_formats(db, count, self.out, self.formats)
             files = {w.path.name: w.rows for w in written.values()}
             files["rejected.jsonl"] = output.write_rejected(db, count, self.out)
-            files["failures.jsonl"] = output.write_failures(db, self.out)
+            files["failures.jsonl"] = output.write_failures(db, count, self.out)
             falls = output.waterfall(db, count)
             requests, prompt_tokens, completion_tokens = totals(db)
         models = {role: s.model for role, s in self.speakers.items()}

@@ -31,8 +31,10 @@ create table if not exists meta(name text primary key, value) without rowid;
 create table if not exists identity(key blob primary key, n integer not null) without rowid;
 create table if not exists completion(n integer primary key, task text not null, model text, text text, finish text,
                                       prompt_tokens int, completion_tokens int, extra blob);
-create table if not exists sample(ord integer primary key, task text not null, reason text, body blob not null);
-create table if not exists failure(task text primary key, error text, attempts int);
+create table if not exists sample(ord integer primary key, place int not null, task text not null, reason text,
+                                  body blob not null);
+create table if not exists failure(task text primary key, place int not null, error text, attempts int);
+create index if not exists sample_place on sample(place);
 create table if not exists batch(id text primary key, backend text, state text, keys blob);
 """
 _STOP = None
@@ -73,12 +75,16 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(folder / LOCK)
+        except OSError as error:
+            raise explain(error, folder) from error
+        try:
             self._reader = connect(self.path)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, StoreError) as error:
+            self._lock.close()
             raise explain(error, folder) from error
         self.was_empty = self._one("select 1 from identity limit 1") is None
         self._next = int(self._one("select coalesce(max(n), 0) from completion") or 0) + 1
-        self._error: StoreError | None = None
+        self._error: Exception | None = None
         self._queue: queue.SimpleQueue[_Saved | _Decided | threading.Event | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="store", daemon=True)
         self._thread.start()
@@ -130,17 +136,13 @@ class Store:
         with self._writing() as db:
             db.executemany("insert or replace into meta values (?, ?)", list(meta.items()))
 
-    def forget_decisions(self, after_ord: int, decided: int) -> None:
-        """Undo what was decided after a sample, so that those tasks are run again from stored answers."""
+    def forget_decisions(self, place: int) -> None:
+        """Undo what was decided from the task at `place` on: it is run again, from stored answers where there are."""
         self.flush()
         with self._writing() as db:
-            db.execute("delete from sample where ord > ?", (after_ord,))
-            db.execute("insert or replace into meta values ('decided', ?)", (decided,))
-
-    def forget_failures(self, tasks: Sequence[str]) -> None:
-        """Drop failure rows, so that the tasks are asked again."""
-        with self._writing() as db:
-            db.executemany("delete from failure where task = ?", [(t,) for t in tasks])
+            db.execute("delete from sample where place >= ?", (place,))
+            db.execute("delete from failure where place >= ?", (place,))
+            db.execute("insert or replace into meta values ('decided', ?)", (place,))
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -153,12 +155,18 @@ class Store:
             raise explain(error, self.folder) from error
 
     def samples(self) -> Iterator[tuple[int, str, str | None, bytes]]:
-        """(ord, task, reason, body) of every decided sample, in task order."""
+        """(place, task, reason, body) of every decided sample, in task order."""
         return samples(self._reader)
 
     def failures(self) -> list[tuple[str, str, int]]:
         """(task, error, attempts), in task order."""
         return failures(self._reader)
+
+    def first_failure(self, *, after_accepted: bool) -> int | None:
+        """The place of the first task that failed; `after_accepted`: of the first after the last accepted sample."""
+        after = "where place > (select coalesce(max(place), -1) from sample where reason is null)"
+        place = self._one(f"select min(place) from failure {after if after_accepted else ''}")
+        return None if place is None else int(place)
 
     def close(self) -> None:
         """Write what is left, fold the log into the file, give the folder free."""
@@ -168,8 +176,6 @@ class Store:
             self._reader.execute("pragma wal_checkpoint(truncate)")
         self._reader.close()
         self._lock.close()
-        with contextlib.suppress(OSError):
-            (self.folder / LOCK).unlink()
 
     def _write(self) -> None:
         """The writer thread: takes what has gathered, commits, wakes everyone of the batch at once."""
@@ -186,6 +192,8 @@ class Store:
                     self._commit(db, batch)
                 except (sqlite3.Error, OSError) as error:
                     self._error = explain(error, self.folder)
+                except (TypeError, ValueError, OverflowError) as error:  # a value that SQLite cannot hold: a bug,
+                    self._error = error  # raised where it was handed in
             self._wake(batch)
         if db is not None:
             db.close()
@@ -206,11 +214,10 @@ class Store:
                 [(first + i, s.task, s.model, *_columns(s.completion)) for i, s in enumerate(saved)],
             )
             if decided:
-                rows = [(d.task, r.reason, r.body) for d in decided for r in d.rows]
-                db.executemany("insert into sample(task, reason, body) values (?, ?, ?)", rows)
-                db.executemany(
-                    "insert or replace into failure values (?, ?, ?)", [f for d in decided for f in d.failures]
-                )
+                rows = [(d.decided - 1, d.task, r.reason, r.body) for d in decided for r in d.rows]
+                db.executemany("insert into sample(place, task, reason, body) values (?, ?, ?, ?)", rows)
+                failed = [(name, d.decided - 1, error, n) for d in decided for name, error, n in d.failures]
+                db.executemany("insert or replace into failure values (?, ?, ?, ?)", failed)
                 db.execute("insert or replace into meta values ('decided', ?)", (decided[-1].decided,))
             db.execute("commit")
         except BaseException:
@@ -228,7 +235,7 @@ class Store:
                 waiting[0].get_loop().call_soon_threadsafe(_settle, waiting, self._error)
 
 
-def _settle(waiting: Sequence[asyncio.Future[None]], error: StoreError | None) -> None:
+def _settle(waiting: Sequence[asyncio.Future[None]], error: Exception | None) -> None:
     for future in waiting:
         if future.done():
             continue
@@ -256,13 +263,14 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 
 def samples(db: sqlite3.Connection) -> Iterator[tuple[int, str, str | None, bytes]]:
-    """(ord, task, reason, body) in task order."""
-    yield from db.execute("select ord, task, reason, body from sample order by ord")
+    """(place, task, reason, body) in task order."""
+    yield from db.execute("select place, task, reason, body from sample order by ord")
 
 
-def failures(db: sqlite3.Connection) -> list[tuple[str, str, int]]:
-    """(task, error, attempts); task ids of a recipe sort in task order."""
-    return list(db.execute("select task, error, attempts from failure order by task"))
+def failures(db: sqlite3.Connection, places: int | None = None) -> list[tuple[str, str, int]]:
+    """(task, error, attempts) in task order, of the first `places` tasks."""
+    first = "" if places is None else f"where place < {int(places)}"
+    return list(db.execute(f"select task, error, attempts from failure {first} order by place, rowid"))
 
 
 def totals(db: sqlite3.Connection) -> tuple[int, int, int]:

@@ -161,7 +161,7 @@ def _killed_again_and_again(recipe: str, reference: dict[str, bytes], folder: Pa
         args = command(recipe, server, folder, "--rate", "150")
         while ledger.kills < 20:
             after = rng.choice((0, 1, 6, 12)) if ledger.kills else 1
-            pause_seconds = rng.uniform(0, 0.5 if not after else DELAY_SECONDS)
+            pause_seconds = rng.uniform(0, 0.5 if not after else 1.6 * DELAY_SECONDS)
             if _life(args, server, after, pause_seconds) is not None:
                 break
             ledger.life(server, folder)

@@ -417,9 +417,9 @@ def test_a_refused_step_costs_its_own_instruction(tmp_path: Path) -> None:
     assert [row[0] for row in done.rows()] == [NEW[0], NEW[2]]
     assert (done.ending.code, done.falls.failed) == (5, 1)
     with output.reading(tmp_path) as db:
-        output.write_failures(db, tmp_path)
+        output.write_failures(db, None, tmp_path)
     row = orjson.loads((tmp_path / "failures.jsonl").read_bytes())
-    assert row == {"task": "000000#1", "error": "no", "attempts": 1}
+    assert row == {"task": "000000", "error": "no", "attempts": 1}
 
 
 # Classification alone.

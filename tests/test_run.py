@@ -92,7 +92,7 @@ def files(folder: Path, count: int | None) -> tuple[bytes, ...]:
     with output.reading(folder) as db:
         output.write_formats(db, count, folder, ("alpaca", "sharegpt", "samples"))
         output.write_rejected(db, count, folder)
-        output.write_failures(db, folder)
+        output.write_failures(db, count, folder)
     names = ("alpaca.jsonl", "sharegpt.jsonl", "samples.jsonl", "rejected.jsonl", "failures.jsonl")
     return tuple((folder / name).read_bytes() for name in names)
 
@@ -254,7 +254,7 @@ def test_another_seed_and_back_again(tmp_path: Path) -> None:
 def forget(folder: Path) -> None:
     """What `generate` does when it finds that knobs, seed, model or templates are others than before."""
     store = Store(folder)
-    store.forget_decisions(0, 0)
+    store.forget_decisions(0)
     store.close()
 
 
@@ -278,7 +278,7 @@ def test_a_refused_request_costs_one_row_and_is_asked_again(tmp_path: Path) -> N
     assert done.ending.line == "1 requests failed for good; the same command asks them again"
     assert len(done.samples) == 20
     written = [orjson.loads(line) for line in files(tmp_path / "a", 20)[4].splitlines()]
-    assert written == [{"task": "000002#0", "error": "HTTP 400: the prompt is too long", "attempts": 1}]
+    assert written == [{"task": "000002", "error": "HTTP 400: the prompt is too long", "attempts": 1}]
     again = run(tmp_path / "a", alpaca, count=20, concurrency=1)
     assert again.ending.code == 0
     assert len(again.backend.requests) == 1

@@ -137,7 +137,6 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     Store(tmp_path).close()
 
 
-@pytest.mark.xfail(strict=True, reason="close() removes the lock file that LOCK's comment wants to stay")
 def test_a_lock_file_opened_before_its_holder_ended_still_keeps_others_out(tmp_path: Path) -> None:
     """Two processes that hold two files of one name would both write."""
     first = Store(tmp_path)
@@ -157,9 +156,6 @@ def _refused(folder: Path) -> tuple[str, bool]:
     raise AssertionError("it was opened")
 
 
-# The filter goes with the xfail: a refused Store leaves its lock file to the garbage collector.
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.xfail(strict=True, reason="a Store that was refused keeps the lock until it is collected")
 def test_a_folder_that_was_refused_is_free(tmp_path: Path) -> None:
     (tmp_path / "run.sqlite").write_bytes(b"no database" * 100)
     said, free = _refused(tmp_path)
@@ -244,8 +240,6 @@ def _full(*_: object) -> None:
     raise sqlite3.OperationalError("database or disk is full")
 
 
-@pytest.mark.xfail(strict=True, reason="the writer thread dies of it, and every save after it waits for ever")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize(
     "completion", [Completion("half a pair: \ud800"), Completion("a", prompt_tokens=1 << 63)], ids=["text", "number"]
 )
@@ -308,12 +302,11 @@ def test_the_files_agree_with_the_view(tmp_path: Path) -> None:
     assert all('"task":"000000"' in line for line in lines)
 
 
-def test_decisions_are_forgotten_from_a_sample_on(tmp_path: Path) -> None:
+def test_decisions_are_forgotten_from_a_task_on(tmp_path: Path) -> None:
     _decided(tmp_path, "an", "a", "a")
     opened = Store(tmp_path)
     try:
-        ords = [ord_ for ord_, *_ in opened.samples()]
-        opened.forget_decisions(ords[1], 1)
+        opened.forget_decisions(1)
         assert [(t, r) for _, t, r, _ in opened.samples()] == [("000000", None), ("000000", "novelty")]
         assert opened.meta("decided") == 1
         opened.decide("000001", [Decision(None, b"{}")], [("000001#1", "late", 1)], 2)
