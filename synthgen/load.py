@@ -112,6 +112,7 @@ class Pool:
     ) -> None:
         """`concurrency` is a server's; `timeout_seconds` is a request's in all, from its first sending on."""
         self.notes: list[str] = []
+        self.answered = False  # by anything at all, an error among it
         self._servers = [Server(backend, Places(concurrency)) for backend in backends]
         self._retries = retries
         self._timeout_seconds = timeout_seconds
@@ -196,6 +197,7 @@ class Pool:
     ) -> None:
         now = asyncio.get_running_loop().time()
         error = answer if isinstance(answer, BackendError) else None
+        self.answered |= isinstance(answer, Completion) or (error is not None and error.__cause__ is None)
         server.give(now, now - started, error)
         if isinstance(error, NotAllowed):
             self._refuse(server, error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,12 +131,23 @@ def is_run(path: Path) -> bool:
     return (path / "run.sqlite").is_file()
 
 
-def reading(folder: Path) -> closing[sqlite3.Connection]:
-    """A read-only connection to a run, which may be live. Raises UsageError when the folder is no run."""
-    path = folder / "run.sqlite"
-    if not path.is_file():
+def reading(folder: Path) -> AbstractContextManager[sqlite3.Connection]:
+    """A read-only connection to a run, which may be live.
+
+    Raises UsageError when the folder is no run, StoreError when what is in it cannot be read.
+    """
+    if not is_run(folder):
         raise UsageError(f"{folder}: not a run folder (no run.sqlite in it)")
-    return closing(store.connect(path, read_only=True))
+    return _reading(folder)
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[sqlite3.Connection]:
+    with closing(store.connect(folder / "run.sqlite", read_only=True)) as db:
+        try:
+            yield db
+        except sqlite3.Error as error:
+            raise store.explain(error, folder) from error
 
 
 def samples_of(path: Path) -> Callable[[], Iterable[Sample]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import shlex
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -26,9 +27,10 @@ from synthgen.formats.write import write_bytes
 from synthgen.load import Pool
 from synthgen.recipe import Recipe, Setting, thresholds
 from synthgen.report import Summary
+from synthgen.rows import nearest_path
 from synthgen.run import Conveyor, Ending, Plan
 from synthgen.seeds import read_seeds
-from synthgen.store import Store, totals
+from synthgen.store import Store, explain, totals
 from synthgen.types import Backend, Capabilities, SamplingParams, Seed
 
 # A ceiling for servers that queue what they cannot take yet; the embedded engine has 32 slots.
@@ -88,6 +90,9 @@ class Session:
         for path in wish.prompts:
             if not path.is_dir():
                 raise UsageError(f"--prompts {path}: no such folder")
+        for path in wish.novel_against:
+            if not path.exists():
+                raise UsageError(f"--novel-against {path}: no such run or file{nearest_path(path)}")
         self._recipe()  # a wrong knob or template is found before any server is asked
         self._check_folder()
         self._pools: list[Pool] = []
@@ -104,14 +109,28 @@ class Session:
             raise UsageError(f"{self.out}: a file is in the way; give another --out")
         if not output.is_run(self.out):
             return
-        there = output.read_run(self.out)
-        if (there.get("recipe"), there.get("lang")) != (self.kind.name, self.lang):
+        try:
+            there = output.read_run(self.out)
+        except UsageError:  # killed before it was written, or edited since: the store will say, and it is written anew
+            return
+        self._check_same(there.get("recipe"), there.get("lang"))
+
+    def _check_same(self, recipe: Any, lang: Any) -> None:
+        if (recipe, lang) != (self.kind.name, self.lang):
             raise UsageError(
-                f"{self.out}: holds a run of {there.get('recipe')} ({there.get('lang')}), "
-                f"not of {self.kind.name} ({self.lang}); give another --out"
+                f"{self.out}: holds a run of {recipe} ({lang}), not of {self.kind.name} ({self.lang}); "
+                "give another --out"
             )
 
     async def __aenter__(self) -> Session:
+        try:
+            await self._open()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def _open(self) -> None:
         for role, spec in self.wish.models.items():
             backends = open_backends(spec)
             pool = Pool(
@@ -133,7 +152,6 @@ class Session:
         self.recipe.fit(self.seeds)
         for line in self.recipe.notes:
             self._note(line)
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         for pool in self._pools:
@@ -149,14 +167,18 @@ class Session:
             asking = Asking(store, self.speakers, self.wish.seed)
             conveyor = self._conveyor(store, asking)
             ending = await watch(conveyor)
-            if ending.code == 5 and asking.usage.requests == 0 and not asking.usage.served and store.was_empty:
+            if ending.code == 5 and store.was_empty and not any(pool.answered for pool in self._pools):
                 ending = Ending(NotAllowed.exit_code, ending.line)  # no server ever answered
+        except sqlite3.Error as error:
+            raise explain(error, self.out) from error
         finally:
             store.close()
         summary = self._write(asking, time.monotonic() - began)
         return Result(ending, summary, self.out)
 
     def _conveyor(self, store: Store, asking: Asking) -> Conveyor:
+        if store.meta("recipe") is not None:
+            self._check_same(store.meta("recipe"), store.meta("lang"))
         print_ = self._fingerprint()
         before = store.meta("fingerprint")
         if before is not None and before != print_:
@@ -164,7 +186,7 @@ class Session:
                 "other knobs, seed, model or templates than before: replayed, stored answers used where they fit"
             )
             store.forget_decisions(0)
-        store.start(fingerprint=print_)
+        store.start(fingerprint=print_, recipe=self.kind.name, lang=self.lang)
         output.write_json(self.out / "run.json", self._about())
         speaker = self.speakers["default"]
         plan = Plan(
@@ -183,8 +205,6 @@ class Session:
         for seed in self.seeds:
             seen.add_instruction(seed.id, str(seed.fields["instruction"]))
         for path in self.wish.novel_against:
-            if not path.exists():
-                raise UsageError(f"--novel-against {path}: no such run or file")
             for n, sample in enumerate(output.samples_of(path)()):
                 seen.add_instruction(f"{path}:{n + 1}", parts(sample)[0])
         return seen

@@ -26,7 +26,8 @@ _PRAGMAS = (
     "wal_autocheckpoint=2000", "cache_size=-8000", "busy_timeout=5000",
 )  # fmt: skip
 # Bodies stand apart from the index: inside a table without rowid they cost six times the write time.
-_TABLES = """
+_TABLES = f"""
+begin immediate;
 create table if not exists meta(name text primary key, value) without rowid;
 create table if not exists identity(key blob primary key, n integer not null) without rowid;
 create table if not exists completion(n integer primary key, task text not null, model text, text text, finish text,
@@ -36,6 +37,8 @@ create table if not exists sample(ord integer primary key, place int not null, t
 create table if not exists failure(task text primary key, place int not null, error text, attempts int);
 create index if not exists sample_place on sample(place);
 create table if not exists batch(id text primary key, backend text, state text, keys blob);
+insert or ignore into meta values ('schema', {SCHEMA});
+commit;
 """
 _STOP = None
 
@@ -79,11 +82,11 @@ class Store:
             raise explain(error, folder) from error
         try:
             self._reader = connect(self.path)
-        except (OSError, sqlite3.Error, StoreError) as error:
+            self.was_empty = self._one("select 1 from identity limit 1") is None
+            self._next = int(self._one("select coalesce(max(n), 0) from completion") or 0) + 1
+        except (StoreError, sqlite3.Error) as error:
             self._lock.close()
             raise explain(error, folder) from error
-        self.was_empty = self._one("select 1 from identity limit 1") is None
-        self._next = int(self._one("select coalesce(max(n), 0) from completion") or 0) + 1
         self._error: Exception | None = None
         self._queue: queue.SimpleQueue[_Saved | _Decided | threading.Event | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="store", daemon=True)
@@ -247,19 +250,36 @@ def _settle(waiting: Sequence[asyncio.Future[None]], error: Exception | None) ->
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """A connection to a run. Raises StoreError when the file is of another version or no run at all."""
-    if read_only:
-        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-    else:
-        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        for pragma in _PRAGMAS:
-            db.execute(f"pragma {pragma}")
-        db.executescript(_TABLES)
-        db.execute("insert or ignore into meta values ('schema', ?)", (SCHEMA,))
+    try:
+        if read_only:
+            db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        else:
+            db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise explain(error, path.parent) from error
+    try:
+        _check(db, path, new=not read_only)  # before anything is written: it may be somebody else's
+        if not read_only:
+            for pragma in _PRAGMAS:
+                db.execute(f"pragma {pragma}")
+            db.executescript(_TABLES)
+    except (StoreError, sqlite3.Error) as error:
+        db.close()
+        raise explain(error, path.parent) from error
+    return db
+
+
+def _check(db: sqlite3.Connection, path: Path, *, new: bool) -> None:
+    """Whether the file is a run of this version; an empty one is, where it may be a `new` one."""
+    tables = {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
+    if new and not tables:
+        return
+    if not {"meta", "completion"} <= tables:
+        raise StoreError(f"{path}: not a run of synthgen; use another --out")
     found = db.execute("select value from meta where name = 'schema'").fetchone()
     if found is None or found[0] != SCHEMA:
         version = found[0] if found else "unknown"
         raise StoreError(f"{path}: written by another version (schema {version}, this is {SCHEMA}); use another --out")
-    return db
 
 
 def samples(db: sqlite3.Connection) -> Iterator[tuple[int, str, str | None, bytes]]:
@@ -299,12 +319,15 @@ def explain(error: BaseException, folder: Path) -> StoreError:
     """One line for the user from what SQLite or the file system says."""
     if isinstance(error, StoreError):
         return error
-    text = str(error)
-    if "full" in text or getattr(error, "errno", None) == 28:
+    text, name = str(error), getattr(error, "sqlite_errorname", "")
+    # SHMSIZE: on a full disk the first thing that finds no room may be the index of the log.
+    if "full" in text or getattr(error, "errno", None) == 28 or name == "SQLITE_IOERR_SHMSIZE":
         return StoreError(f"{folder}: the disk is full; free some space and run the same command again")
     if "not a database" in text or "malformed" in text:
         return StoreError(f"{folder}/run.sqlite: not a run of synthgen ({text}); use another --out")
-    if isinstance(error, PermissionError) or "readonly" in text or "unable to open" in text or "Read-only" in text:
+    if isinstance(error, OSError):
+        return StoreError(f"{folder}: not writable ({error.strerror}); choose another --out")
+    if "readonly" in text or "unable to open" in text or "Read-only" in text:
         return StoreError(f"{folder}: not writable ({text}); choose another --out")
     return StoreError(f"{folder}: {text}")
 
