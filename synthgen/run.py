@@ -294,7 +294,7 @@ class Conveyor:
             return Rejection(reason, "", sample)
         instruction, given, output = filters.parts(sample)
         near = self.seen.same(f"{instruction}\n{given}\n{output}")
-        if near is None and instruction not in (text for _, text in entered):
+        if near is None and not (self.recipe.several and instruction in (text for _, text in entered)):
             near = self.seen.nearest(instruction)
         if near is None:
             return sample
@@ -309,7 +309,7 @@ class Conveyor:
             self.seen.add_instruction(name, instruction)
             entered.append((name, instruction))
         self.board.accepted += 1
-        self._last_accepted = self._decided
+        self._last_accepted = self._decided + 1
 
     def _settle(self, entered: Sequence[tuple[str, str]]) -> None:
         self._pool.add(entered)

@@ -131,16 +131,19 @@ class Session:
         return self
 
     async def _open(self) -> None:
+        concurrency = self.wish.concurrency or DEFAULT_CONCURRENCY
         for role, spec in self.wish.models.items():
             backends = open_backends(spec)
             pool = Pool(
                 backends,
-                concurrency=self.wish.concurrency or DEFAULT_CONCURRENCY,
+                concurrency=concurrency,
                 retries=self.wish.retries,
                 timeout_seconds=self.wish.timeout_seconds,
                 rate_per_second=self.wish.rate_per_second,
             )
             self._pools.append(pool)
+            if role == "default":  # a limit is a server's: with two of them twice as many tasks are worth running
+                self._tasks_at_once = concurrency * len(backends)
             seen = [await b.probe() for b in backends]
             check_same_model(backends, seen)
             # Every server of a pool must be able to take every request: the smallest context counts.
@@ -191,7 +194,7 @@ class Session:
         speaker = self.speakers["default"]
         plan = Plan(
             self.count,
-            self.wish.concurrency or DEFAULT_CONCURRENCY,
+            self._tasks_at_once,
             self.wish.seed,
             {"recipe": self.kind.name, "lang": self.lang, "model": speaker.model},
         )

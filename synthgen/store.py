@@ -166,8 +166,8 @@ class Store:
         return failures(self._reader)
 
     def first_failure(self, *, after_accepted: bool) -> int | None:
-        """The place of the first task that failed; `after_accepted`: of the first after the last accepted sample."""
-        after = "where place > (select coalesce(max(place), -1) from sample where reason is null)"
+        """The place of the first task that failed; `after_accepted`: not before the task of the last accepted sample."""
+        after = "where place >= (select coalesce(max(place), -1) from sample where reason is null)"
         place = self._one(f"select min(place) from failure {after if after_accepted else ''}")
         return None if place is None else int(place)
 

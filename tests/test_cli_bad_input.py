@@ -240,7 +240,6 @@ def test_templates_are_copied_over_nothing(tmp_path: Path, templates: Path) -> N
     synthgen("prompts", "copy", "mine", cwd=tmp_path).refused(2, "tasks.en.jinja: is there already; give an empty")
 
 
-@pytest.mark.xfail(strict=True, reason="session.py: connections stay open where a session cannot be opened")
 def test_a_template_that_breaks_while_it_is_filled_in(tmp_path: Path, templates: Path, server: Faulty) -> None:
     shutil.copytree(templates, tmp_path / "mine")
     path = tmp_path / "mine" / "alpaca" / "tasks.en.jinja"

@@ -65,7 +65,6 @@ def test_a_file_in_the_way(tmp_path: Path, server: Faulty) -> None:
     synthgen(*generate(server, "--out", "plain"), cwd=tmp_path).refused(2, "plain: a file is in the way; give another")
 
 
-@pytest.mark.xfail(strict=True, reason="store.py: no advice in the message")
 def test_a_folder_below_a_file(tmp_path: Path, server: Faulty) -> None:
     (tmp_path / "plain").write_text("mine")
     done = synthgen(*generate(server, "--out", "plain/run"), cwd=tmp_path)
@@ -115,7 +114,6 @@ def another_version(path: Path) -> None:
     db.close()
 
 
-UNREAD = pytest.mark.xfail(strict=True, reason="store.py, output.py: an exception of sqlite3, exit 70")
 BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "no database": (no_database, "run/run.sqlite: not a run of synthgen (file is not a database); use another --out"),
     "half a database": (half_a_database, "run/run.sqlite: not a run of synthgen (database disk image is malformed)"),
@@ -124,7 +122,6 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason="store.py: the lock stays open, and foreign files are written to")
 @pytest.mark.parametrize(("spoil", "part"), BROKEN.values(), ids=BROKEN)
 def test_a_run_that_cannot_be_continued(run: Path, server: Faulty, spoil: Callable[[Path], None], part: str) -> None:
     spoil(run / "run.sqlite")
@@ -135,10 +132,10 @@ def test_a_run_that_cannot_be_continued(run: Path, server: Faulty, spoil: Callab
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        pytest.param("no database", "status run", marks=UNREAD),
-        pytest.param("half a database", "show run", marks=UNREAD),
-        pytest.param("half a database", "show run --rejected", marks=UNREAD),
-        pytest.param("another database", "export run --to messages -o out.jsonl", marks=UNREAD),
+        ("no database", "status run"),
+        ("half a database", "show run"),
+        ("half a database", "show run --rejected"),
+        ("another database", "export run --to messages -o out.jsonl"),
         ("another version", "show run"),
     ],
 )
@@ -148,7 +145,6 @@ def test_a_run_that_cannot_be_read(run: Path, name: str, line: str) -> None:
     synthgen(*line.split(), cwd=run.parent).refused(3, part)
 
 
-@pytest.mark.xfail(strict=True, reason="session.py: refused, though the message says to run it again")
 @pytest.mark.parametrize("left", ['{"recipe": "alp', None], ids=["broken", "missing"])
 def test_a_run_without_its_description(run: Path, server: Faulty, left: str | None) -> None:
     (run / "run.json").unlink()
@@ -210,7 +206,6 @@ def test_a_folder_for_an_export_that_cannot_be_made(run: Path) -> None:
     done.refused(3, "run/alpaca.jsonl/x.jsonl: cannot be written: ", "choose another place")
 
 
-@pytest.mark.xfail(strict=True, reason="session.py: found after the folder is made")
 def test_novelty_against_what_is_not_there(tmp_path: Path, server: Faulty) -> None:
     done = synthgen(*generate(server, "--novel-against", "runs/old"), cwd=tmp_path)
     done.refused(2, "--novel-against runs/old: no such run or file")
@@ -253,7 +248,6 @@ def test_a_full_disk_and_after(tmp_path: Path, server: Faulty, disk: Callable[[s
     assert 0 < again < len(server.bodies) - paid - again  # part of the answers was on the disk before it was full
 
 
-@pytest.mark.xfail(strict=True, reason="store.py: says disk I/O error, leaves the lock open")
 def test_a_disk_that_is_full_from_the_start(tmp_path: Path, server: Faulty, disk: Callable[[str], Path]) -> None:
     disk("size=40k")
     done = synthgen(*generate(server, "--out", "disk/run"), cwd=tmp_path)

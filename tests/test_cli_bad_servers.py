@@ -32,13 +32,11 @@ def page(status: int, text: str, kind: str = "application/json") -> web.Response
 HTML = "<!DOCTYPE html><html><head><title>Welcome to nginx!</title></head></html>"
 
 
-@pytest.mark.xfail(strict=True, reason="session.py: connections stay open where a session cannot be opened")
 def test_nobody_at_the_address(tmp_path: Path) -> None:
     done = synthgen("generate", "alpaca", "--base-url", "http://127.0.0.1:9/v1", cwd=tmp_path)
     done.refused(4, "no server answers at http://127.0.0.1:9/v1 (connection refused); start one or correct --base-url")
 
 
-@pytest.mark.xfail(strict=True, reason="session.py: connections stay open where a session cannot be opened")
 def test_a_key_that_is_not_accepted_is_never_shown(tmp_path: Path, server: Faulty) -> None:
     server.listing = page(401, f'{{"error": {{"message": "Incorrect API key provided: {KEY}."}}}}')
     done = synthgen(*generate(server, "--verbose"), cwd=tmp_path, OPENAI_API_KEY=KEY)
@@ -60,21 +58,18 @@ def test_a_key_that_is_withdrawn_on_the_way(tmp_path: Path, server: Faulty) -> N
     assert data(tmp_path / "run") == data(tmp_path / "undisturbed")
 
 
-@pytest.mark.xfail(strict=True, reason="session.py: connections stay open where a session cannot be opened")
 def test_a_page_instead_of_an_api(tmp_path: Path, server: Faulty) -> None:
     server.listing = page(200, HTML, "text/html")
     done = synthgen(*generate(server), cwd=tmp_path)
     done.refused(4, f"{server.base_url} answers, but not as an OpenAI-compatible API")
 
 
-@pytest.mark.xfail(strict=True, reason="session.py: connections stay open where a session cannot be opened")
 def test_a_model_that_is_not_served(tmp_path: Path, server: Faulty) -> None:
     server.models = ["qwen-7b", "qwen-32b"]
     done = synthgen(*generate(server, "--model", "qwen-8b"), cwd=tmp_path)
     done.refused(4, "does not serve qwen-8b; did you mean qwen-7b? (it serves qwen-7b, qwen-32b)")
 
 
-@pytest.mark.xfail(strict=True, reason="session.py: connections stay open where a session cannot be opened")
 def test_several_models_and_none_named(tmp_path: Path, server: Faulty) -> None:
     server.models = ["qwen-7b", "qwen-32b"]
     done = synthgen(*generate(server), cwd=tmp_path)
@@ -131,7 +126,6 @@ FAULTS = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason="session.py: exit 4, as if no server had answered")
 @pytest.mark.parametrize(("answer", "reason"), FAULTS.values(), ids=FAULTS)
 def test_requests_that_all_fail_end_the_run(
     tmp_path: Path, server: Faulty, answer: Callable[[], web.Response], reason: str

@@ -218,8 +218,7 @@ cli.main()
 @pytest.mark.parametrize(
     "nth",
     [
-        pytest.param(1, marks=pytest.mark.xfail(strict=True, reason="run.sqlite without run.json is refused, exit 2")),
-        *(2, 4, 5, 7),
+        *(1, 2, 4, 5, 7),
     ],
 )
 def test_killed_right_before_a_file_gets_its_name(
@@ -308,7 +307,6 @@ def test_a_larger_count_goes_on_and_a_smaller_one_goes_back(
     assert files(tmp_path) == first
 
 
-@pytest.mark.xfail(strict=True, reason="the conveyor runs as many tasks as one server takes, however many there are")
 def test_two_servers_of_one_model_are_both_kept_busy(references: dict[str, dict[str, bytes]], tmp_path: Path) -> None:
     """Concurrency is a server's; which of them answered does not show."""
     with serving("--delay", "0.2") as one, serving("--delay", "0.3") as other:

@@ -316,7 +316,6 @@ def test_a_copy_of_a_seed_is_caught(tmp_path: Path) -> None:
     assert done.rows() == [TASKS[2]]
 
 
-@pytest.mark.xfail(strict=True, reason="the exception for several instances of one task holds for every recipe")
 def test_the_same_instruction_twice_in_one_reply_is_one_sample(tmp_path: Path) -> None:
     again = (TASKS[0][0], "", "It is quite another answer.")
     done = run(tmp_path, lambda _: listed(TASKS[0], again, TASKS[2]), count=2, concurrency=1)
@@ -359,7 +358,6 @@ def test_wrappers_around_an_instruction_are_taken_off(wrapped: str, plain: str) 
     assert triples(items(text, lang="zh", seeds=CHINESE)) == [(plain, "", "好的。")]
 
 
-@pytest.mark.xfail(strict=True, reason="a subject that is a model, or the verb behind it, is taken for a wrapper")
 @pytest.mark.parametrize(
     "instruction",
     [
@@ -378,7 +376,6 @@ def test_a_task_about_models_is_no_wrapper(instruction: str) -> None:
     assert triples(items(text, lang="zh", seeds=CHINESE)) == [(instruction, "", "好的。")]
 
 
-@pytest.mark.xfail(strict=True, reason="the verb goes with the wrapper: a poem is named, and not asked for")
 def test_the_verb_stays_when_the_wrapper_goes() -> None:
     text = "4. 指令: 让GPT生成一首关于春天的诗\n4. 输入: <无输入>\n4. 输出: 好的。"
     assert triples(items(text, lang="zh", seeds=CHINESE))[0][0] == "生成一首关于春天的诗"

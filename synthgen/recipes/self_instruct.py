@@ -28,6 +28,7 @@ class SelfInstruct(Recipe):
     templates = ("instructions", "classification", "input_first", "output_first")
     grows = True
     endless = True
+    several = True
 
     human = knob(6, "seed instructions shown in a request", low=1, high=40)
     machine = knob(2, "instructions of the pool shown beside them", low=0, high=40)
