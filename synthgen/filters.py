@@ -36,14 +36,20 @@ _PLACEHOLDER = re.compile(
     r"|\[(?:insert|your|name|date|company|姓名|名字|公司|日期|地址|在此)[^\]]*\]|(?<![A-Za-z])X{3,}(?![A-Za-z])",
     re.IGNORECASE,
 )
-_LEAK = re.compile(r"<\s*no\s*-?input\s*>|<\s*[无無][输輸]入\s*>", re.IGNORECASE)
+_LEAK = re.compile(
+    r"<\s*no\s*-?input\s*>|<\s*[无無][输輸]入\s*>|\A\W*(?:n\s*/\s*a|no[\s_-]*input|[无無][输輸]入)\W*\Z", re.IGNORECASE
+)
 _MERGED = re.compile(
-    r"\d{1,3}\s*[.、]\s*\**(?:Instruction|指令|Task|任务|任務)\**\s*[:：]|^\s*\**(?:Instruction|指令)\**\s*\d*\s*[:：]",
+    r"\d{1,3}[ \t]*[.、][ \t]*\**(?:Instruction|指令|Task|任务|任務)\**[ \t]*[:：]"
+    r"|^[ \t]*\**(?:Instruction|指令)\**[ \t]*\d*[ \t]*[:：]",
     re.IGNORECASE | re.MULTILINE,
 )
 _SELF = re.compile(
     r"\bas an? (?:AI|artificial intelligence|(?:large )?language model)\b|\bI am an? (?:AI|language model)\b"
     r"|\b(?:ChatGPT|GPT-?[34](?:\.5)?|OpenAI)\b"
+    r"|\b(?:I am|I'm|my name is) (?:Claude|Gemini|Bard|Qwen|Llama|Mistral|DeepSeek|Copilot|Grok)\b"
+    r"|\b(?:made|developed|trained|created) by (?:Anthropic|Google|Meta|Alibaba|Mistral|DeepSeek)\b"
+    r"|我(?:叫|是|的名字[叫是])(?:文心一言|通义千问|豆包|智谱|讯飞星火|Kimi|ChatGLM|Claude|Qwen|DeepSeek|Gemini)"
     r"|作为一(?:个|名|款)?(?:人工智能|AI|语言模型|大模型)|我是(?:一个|一款|由)?[^。]{0,12}(?:语言模型|人工智能|开发的|训练的)",
     re.IGNORECASE,
 )
@@ -55,15 +61,16 @@ _SORRY_EN = re.compile(
 )
 _SORRY_ZH = re.compile("抱歉|对不起|對不起|无法|無法")
 _CONTROL = re.compile(
-    r"<\|[\w ]{1,40}\|>|\[/?INST\]|<</?SYS>>|</?s>|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|[\ud800-\udfff]|\ufffd"
+    r"<[|｜][\w▁ ]{1,40}[|｜]>|</?(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>|\A<s>|</s>\Z"
+    r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|[\ud800-\udfff]|\ufffd"
 )
 _FREE_LANGUAGE = re.compile(
-    r"翻译|翻譯|译成|译为|英文|英语|英語|英译|代码|代碼|程序|函数|函數|编程|编写|SQL|Python|Java|正则|命令|公式|方程|计算|求|JSON|HTML"
-    r"|缩写|拼音|算式|算法|循环|推导|表达式|translat|code|function|script|program|regex|pinyin|Chinese|Japanese|language",
+    r"翻译|翻譯|译成|译为|英文|英语|英語|英译|代码|代碼|程序|函数|函數|编程|编写|SQL|Python|Java|正则|命令|公式|方程|计算|(?<![要请需追寻])求|JSON|HTML"
+    r"|缩写|拼音|算式|算法|循环|推导|表达式|translat|\bcode\b|function|program|regex|pinyin|Chinese|Japanese",
     re.IGNORECASE,
 )
 _TERMINAL = re.compile(r"[.!?。！？…”\"'’)）\]】}>`;；|》*」]\s*\Z")
-_LIST_LINE = re.compile(r"^\s*(?:[-*•+]|\d{1,3}[.、)）]|[A-Za-z一二三四五六七八九十]{1,3}[.、)）]|\|)", re.MULTILINE)
+_LIST_LINE = re.compile(r"^[ \t]*(?:[-*•+]|\d{1,3}[.、)）]|[A-Za-z一二三四五六七八九十]{1,3}[.、)）]|\|)", re.MULTILINE)
 # 4,096 tokens, at about four characters a token of English and one of Chinese.
 LONGEST_OUTPUT_CHARS = {"en": 16_384, "zh": 4_096}
 
@@ -75,7 +82,7 @@ def _is_zh(text: str) -> bool:
 def _length(instruction: str, given: str, output: str) -> str | None:
     if _is_zh(instruction):
         chars = sum(1 for c in instruction if not c.isspace())
-        longest = 200 if not given else 150 if re.search("示例|例子", instruction) else 100
+        longest = 200 if not given else 149 if re.search("示例|例子", instruction) else 99
         return None if 4 <= chars <= longest else "instruction length"
     return None if 4 <= len(instruction.split()) <= 150 else "instruction length"
 
@@ -125,6 +132,8 @@ def _output(instruction: str, given: str, output: str) -> str | None:
         return "empty output"
     if len(text) > LONGEST_OUTPUT_CHARS["zh" if _is_zh(text) else "en"]:
         return "output length"
+    if len(given) > LONGEST_OUTPUT_CHARS["en"]:
+        return "input length"
     if text == given.strip() or text == instruction.strip():
         return "output equals input"
     if text.endswith((":", "：")):
@@ -150,7 +159,7 @@ def _whole(instruction: str, given: str, output: str) -> str | None:
     long = len(output) > 100 if _is_zh(output) else len(output.split()) > 60
     if not long or _TERMINAL.search(output) or "```" in output:
         return None
-    return None if _LIST_LINE.search(output) else "truncated"
+    return None if len(_LIST_LINE.findall(output)) > 1 else "truncated"
 
 
 def _language(instruction: str, given: str, output: str) -> str | None:

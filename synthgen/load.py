@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections import deque
 from collections.abc import Sequence
 from math import inf
 from random import uniform
 from zlib import crc32
 
-from synthgen.errors import BackendError, NotAllowed
+from synthgen.errors import BackendError, NotAllowed, UsageError
 from synthgen.types import Backend, Completion, Request
 
 LONGEST_BACKOFF_SECONDS = 30.0
+FILES_BESIDE = 64  # the store, the data files, libraries that load late
 ERRORS_TO_LEAVE_OUT = 3
 Place = tuple["Server", bool]  # and whether this is its trial
 RATE_SLACK_SECONDS = 0.1  # a late timer is made up for, a pause is not
+
+
+def allow_files(connections: int) -> None:
+    """Raise the soft limit of open files as far as may be. Raises UsageError where `connections` do not fit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY or soft != resource.RLIM_INFINITY:
+        soft = hard if hard != resource.RLIM_INFINITY else 10_240
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft != resource.RLIM_INFINITY and connections + FILES_BESIDE > soft:
+        most = max(1, soft - FILES_BESIDE)
+        raise UsageError(
+            f"{connections} requests at once need more open files than the {soft} allowed here; "
+            f"give --concurrency {most} or raise the limit (ulimit -n)"
+        )
 
 
 class Places:

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 _THINK = re.compile(r"\A\s*<think>(.*?)</think>\s*", re.DOTALL)
@@ -43,6 +44,8 @@ _CLASS_LABEL = re.compile(
     rf"(?:class[ \t]*label|label|类别标签|类别|類別|标签|標籤|分类)[ \t]*\d{{0,3}}{_COLON}",
     _LINES,
 )
+_MOST_BEGINNINGS = 20
+_MARKED_EMPTY = re.compile(r"\s*[<＜《\[(（]\s*(?:no\s*-?\s*input|[无無][输輸]入)\s*[>＞》\])）]", re.IGNORECASE)
 _NO_INPUT = re.compile(
     r"[\s<(\[（【《「“\"'*_]*"
     r"(?:no[\s_-]*input(?:\s+(?:is\s+)?(?:needed|required|necessary))?|none|n\s*/?\s*a|not\s+applicable|empty"
@@ -77,7 +80,9 @@ def is_no_input(text: str) -> bool:
 def json_value(text: str) -> Any | None:
     """The first JSON object or array in a text, through fences, single quotes and trailing commas; None if none."""
     text = _FENCE.sub("", split_reasoning(text)[0])
-    for start in (m.start() for m in re.finditer(r"[{\[]", text)):
+    # A few beginnings are enough, and none is followed further than any answer goes: half a megabyte of open
+    # brackets would be read again from each of them.
+    for start in islice((m.start() for m in re.finditer(r"[{\[]", text)), _MOST_BEGINNINGS):
         end = _balanced_end(text, start)
         if end is None:
             continue
@@ -112,7 +117,7 @@ def _lenient_json(text: str) -> Any | None:
     for candidate in (text, plain):
         try:
             return json.loads(candidate, strict=False)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):  # ValueError also for a number of thousands of digits
             continue
     try:
         value = ast.literal_eval(plain)
@@ -210,7 +215,7 @@ def _triple(fields: dict[str, str]) -> Triple:
     given = fields.get(_INPUT, "")
     return Triple(
         instruction=re.sub(r"\s+", " ", fields.get(_INSTRUCTION, "")).strip(),
-        input="" if is_no_input(given) else given,
+        input="" if is_no_input(given) or _MARKED_EMPTY.match(given) else given,
         output=fields.get(_OUTPUT),
     )
 
@@ -269,7 +274,7 @@ def labelled_instances(text: str) -> list[tuple[str, str]]:
 
 def yes(text: str) -> bool | None:
     """Yes or no as a model says it, in either language; None when it says neither."""
-    word = re.match(r"[\s\"'*“(]*(yes|no|是的|不是|是|否|对|不)", split_reasoning(text)[0], re.IGNORECASE)
+    word = re.match(r"[\s\"'*“(]*(yes\b|no\b|是的|不是|是|否|对|不)", split_reasoning(text)[0], re.IGNORECASE)
     if word is None:
         return None
     return word.group(1).casefold() in ("yes", "是", "是的", "对")

@@ -85,7 +85,11 @@ def knob(
 
 
 class Ask(Protocol):
-    """How a recipe reaches models: stored, retried, counted and cut to the context behind this call."""
+    """How a recipe reaches models: stored, retried, counted and cut to the context behind this call.
+
+    Equal requests of one task are told apart by their order. So let branches that run side by side ask different
+    things, or ask for equal ones in one place: their order must not depend on which answer came first.
+    """
 
     async def __call__(
         self,

@@ -59,7 +59,7 @@ class Summary:
 
 def console(*, err: bool = False) -> Console:
     """A terminal that prints text as it is: what a model wrote is no markup."""
-    return Console(stderr=err, highlight=False, soft_wrap=True)
+    return Console(stderr=err, highlight=False, soft_wrap=True, emoji=False)
 
 
 def print_closing(summary: Summary, folder: str, command: str) -> None:

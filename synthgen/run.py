@@ -138,6 +138,7 @@ class Conveyor:
         self.board.failed = len(self.store.failures())
         self._started = self._decided
         self.accepted_before = self.board.accepted
+        self._last_accepted = self._decided  # a run that is taken up again gets its chance again
 
     def _take_up(self, rows: Sequence[tuple[int, str, str | None, bytes]]) -> None:
         entered: list[tuple[str, str]] = []

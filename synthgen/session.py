@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
+import json
 import platform
 import shlex
 import sqlite3
@@ -11,8 +13,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from synthgen import __version__, output, recipes
 from synthgen.asking import Asking, Speaker
@@ -24,7 +24,7 @@ from synthgen.filters import parts
 from synthgen.formats import open_format
 from synthgen.formats.card import card, dataset_info
 from synthgen.formats.write import write_bytes
-from synthgen.load import Pool
+from synthgen.load import Pool, allow_files
 from synthgen.recipe import Recipe, Setting, thresholds
 from synthgen.report import Summary
 from synthgen.rows import nearest_path
@@ -95,6 +95,7 @@ class Session:
                 raise UsageError(f"--novel-against {path}: no such run or file{nearest_path(path)}")
         self._recipe()  # a wrong knob or template is found before any server is asked
         self._check_folder()
+        self._warn_of_control_tokens()
         self._pools: list[Pool] = []
         self.speakers: dict[str, Speaker] = {}
 
@@ -121,6 +122,12 @@ class Session:
                 f"{self.out}: holds a run of {recipe} ({lang}), not of {self.kind.name} ({self.lang}); "
                 "give another --out"
             )
+
+    def _warn_of_control_tokens(self) -> None:
+        """Servers read what looks like a chat frame as one, wherever it stands; the text is sent as it is."""
+        marked = [s for s in self.seeds if "<|im_" in "".join(map(str, s.fields.values()))]
+        if marked:
+            self._note(f"{marked[0].where}: {len(marked)} seeds hold chat control tokens, which servers take as such")
 
     async def __aenter__(self) -> Session:
         try:
@@ -153,6 +160,12 @@ class Session:
         speaker = self.speakers["default"]
         self.recipe = self._recipe(speaker.capabilities.context_tokens, speaker.count_tokens)
         self.recipe.fit(self.seeds)
+        self._against = [
+            (f"{path}:{n}", parts(s)[0])
+            for path in self.wish.novel_against
+            for n, s in enumerate(output.samples_of(path)(), 1)
+        ]
+        allow_files(concurrency * len(self._pools))
         for line in self.recipe.notes:
             self._note(line)
 
@@ -172,33 +185,39 @@ class Session:
             ending = await watch(conveyor)
             if ending.code == 5 and store.was_empty and not any(pool.answered for pool in self._pools):
                 ending = Ending(NotAllowed.exit_code, ending.line)  # no server ever answered
+            summary = self._write(asking, time.monotonic() - began)  # while the folder is still ours
         except sqlite3.Error as error:
             raise explain(error, self.out) from error
         finally:
             store.close()
-        summary = self._write(asking, time.monotonic() - began)
         return Result(ending, summary, self.out)
 
     def _conveyor(self, store: Store, asking: Asking) -> Conveyor:
         if store.meta("recipe") is not None:
             self._check_same(store.meta("recipe"), store.meta("lang"))
-        print_ = self._fingerprint()
+        seen, fingerprint = self._seen(), _digest(self._identity())
         before = store.meta("fingerprint")
-        if before is not None and before != print_:
+        if before is not None and before != fingerprint:
             self._note(
                 "other knobs, seed, model or templates than before: replayed, stored answers used where they fit"
             )
             store.forget_decisions(0)
-        store.start(fingerprint=print_, recipe=self.kind.name, lang=self.lang)
+        store.start(fingerprint=fingerprint, recipe=self.kind.name, lang=self.lang)
         output.write_json(self.out / "run.json", self._about())
         speaker = self.speakers["default"]
         plan = Plan(
             self.count,
             self._tasks_at_once,
             self.wish.seed,
-            {"recipe": self.kind.name, "lang": self.lang, "model": speaker.model},
+            {
+                "recipe": self.kind.name,
+                "lang": self.lang,
+                "model": speaker.model,
+                "prompts": {part: t.digest for part, t in self.recipe.prompts.items()},
+                "sampling": _given(self.recipe.sampling),
+            },
         )
-        conveyor = Conveyor(self.recipe, self.seeds, self._seen(), asking, plan)
+        conveyor = Conveyor(self.recipe, self.seeds, seen, asking, plan)
         conveyor.resume()
         return conveyor
 
@@ -207,9 +226,8 @@ class Session:
         seen = Seen(NoveltyByScript(*thresholds(self.recipe)))
         for seed in self.seeds:
             seen.add_instruction(seed.id, str(seed.fields["instruction"]))
-        for path in self.wish.novel_against:
-            for n, sample in enumerate(output.samples_of(path)()):
-                seen.add_instruction(f"{path}:{n + 1}", parts(sample)[0])
+        for name, instruction in self._against:
+            seen.add_instruction(name, instruction)
         return seen
 
     def _identity(self) -> dict[str, Any]:
@@ -220,16 +238,15 @@ class Session:
             "knobs": {name: getattr(self.recipe, name) for name in self.kind.knobs()},
             "models": {role: s.model for role, s in self.speakers.items()},
             "context_tokens": self.speakers["default"].capabilities.context_tokens,
-            "sampling": {k: v for k, v in asdict(self.recipe.sampling).items() if v is not None},
+            "sampling": _given(self.recipe.sampling),
             "seed": self.wish.seed,
             "prompts": {part: t.digest for part, t in self.recipe.prompts.items()},
             "seeds": _digest([[s.id, s.fields] for s in self.seeds]),
-            "novel_against": [str(p) for p in self.wish.novel_against],
+            "novel_against": _digest(self._against),
+            "tokens_per_char": self.speakers["default"].capabilities.tokens_per_char,
+            "code": _digest(Path(inspect.getfile(self.kind.run)).read_text(encoding="utf-8")),
             "version": __version__,
         }
-
-    def _fingerprint(self) -> str:
-        return _digest(self._identity())
 
     def _about(self) -> dict[str, Any]:
         servers = {role: list(spec.base_urls) for role, spec in self.wish.models.items() if spec.base_urls}
@@ -247,6 +264,9 @@ class Session:
         count = self.count
         with output.reading(self.out) as db:
             written = output.write_formats(db, count, self.out, self.formats)
+            for name, one in written.items():
+                for reason, number in one.left_out.items():
+                    self._note(f"{one.path}: {number} samples are not in it, as {name} cannot hold {reason}")
             files = {w.path.name: w.rows for w in written.values()}
             files["rejected.jsonl"] = output.write_rejected(db, count, self.out)
             files["failures.jsonl"] = output.write_failures(db, count, self.out)
@@ -280,6 +300,10 @@ class Session:
         )
 
 
+def _given(sampling: SamplingParams) -> dict[str, Any]:
+    return {k: v for k, v in asdict(sampling).items() if v not in (None, ())}
+
+
 def _steps(falls: output.Waterfall) -> list[tuple[str, int]]:
     """What was left after each reason, the biggest first."""
     left, steps = falls.candidates, []
@@ -307,4 +331,5 @@ def _model_name(backend: Backend, seen: Capabilities) -> str:
 
 
 def _digest(value: Any) -> str:
-    return hashlib.blake2b(orjson.dumps(value, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, default=repr)  # columns of others hold anything
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

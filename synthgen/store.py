@@ -166,7 +166,7 @@ class Store:
         return failures(self._reader)
 
     def first_failure(self, *, after_accepted: bool) -> int | None:
-        """The place of the first task that failed; `after_accepted`: not before the task of the last accepted sample."""
+        """The place of the first task that failed; `after_accepted`: not before the last task that gave a sample."""
         after = "where place >= (select coalesce(max(place), -1) from sample where reason is null)"
         place = self._one(f"select min(place) from failure {after if after_accepted else ''}")
         return None if place is None else int(place)
@@ -306,7 +306,7 @@ def holder(folder: Path) -> int | None:
     path = folder / LOCK
     try:
         with path.open("r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: a look must not keep a run out
     except BlockingIOError:
         text = path.read_text().strip()
         return int(text) if text.isdigit() else 0

@@ -42,6 +42,15 @@ FRAMES = (
     "Before {} is published, which {} {} should ask {} {} to check it?",
 )
 
+DIFFERENT = (
+    "Name one tall tree.",
+    "Where do geese sleep?",
+    "Add nine to itself.",
+    "Explain tides in brief.",
+    "Who paints old bridges?",
+    "Thank your neighbour politely.",
+)
+
 
 def text_of(request: Request) -> str:
     return "\n".join(m.content for m in request.prompt if not isinstance(m, str))
@@ -489,7 +498,7 @@ class Finite(Recipe):
 
 
 def _echo(request: Request) -> str:
-    return ("Name one tall tree.", "Where do geese sleep?", "Add nine to itself.")[int(str(request.prompt)[-6:])]
+    return DIFFERENT[int(str(request.prompt)[-6:])]
 
 
 @pytest.fixture
@@ -604,6 +613,16 @@ def test_little_is_asked_for_the_bin_at_the_end(tmp_path: Path) -> None:
     """With many places and a small target, places stay empty: a sample of four tasks' worth is not asked 64 times."""
     done = run(tmp_path, alpaca, count=4, concurrency=64)
     assert len(done.backend.requests) <= 5
+
+
+@pytest.mark.parametrize("concurrency", [1, 64])
+def test_what_happens_beyond_the_target_is_no_part_of_the_run(concurrency: int, tmp_path: Path) -> None:
+    """A task that is under way when the target is reached may fail or not: that depends on the concurrency alone."""
+    lines = [f"{k}. Instruction: {text}\n{k}. Output: Yes {k}." for k, text in enumerate(DIFFERENT, 4)]
+    answers = iter(["\n".join(lines)])
+    done = run(tmp_path, lambda _: next(answers, RequestRefused("no")), count=6, concurrency=concurrency)
+    assert len(done.backend.requests) == (1 if concurrency == 1 else 2)
+    assert (done.ending.code, done.falls.failed, len(done.samples)) == (0, 0, 6)
 
 
 def test_the_board_counts_what_happened(tmp_path: Path) -> None:

@@ -99,11 +99,10 @@ def _wish(recipe: str, given: dict[str, Any]) -> Wish:
     from synthgen.session import Wish
     from synthgen.types import SamplingParams
 
-    urls = given["base_urls"] or tuple(u for u in (os.environ.get("OPENAI_BASE_URL"),) if u)
     name = given["model"]
-    if name == "embedded":
-        urls = ()
-    elif name is None and not urls:
+    environment = () if name == "embedded" else tuple(filter(None, [os.environ.get("OPENAI_BASE_URL")]))
+    urls = given["base_urls"] or environment
+    if name is None and not urls:
         name = "embedded"
         note("no --model and no --base-url: using the embedded model (for trying out, not for training data)")
     env, timeout = given["api_key_env"], given["timeout"]

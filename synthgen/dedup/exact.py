@@ -11,15 +11,18 @@ _KEPT = frozenset("+#-/*=<>%$^@&'\"")
 _SPACE = re.compile(r"\s+")
 
 
-def _is_mark(char: str) -> bool:
-    return unicodedata.category(char)[0] in "PS"
+_MARKS = re.compile(r"[^\w\s]+|_+")
 
 
-def _kept(text: str, at: int) -> bool:
-    after = text[at + 1 : at + 2].isalnum()
-    if text[at] == ".":  # a full stop that ends a sentence is no difference, one inside a number is
-        return after
-    return text[at] in _KEPT and (after or text[at - 1 : at].isalnum())
+def _meaning(found: re.Match[str]) -> str:
+    """The marks of a run that carry meaning: those of the kept ones whose run touches a letter or digit."""
+    text, start, end = found.string, found.start(), found.end()
+    after = text[end : end + 1].isalnum()
+    touches = after or text[start - 1 : start].isalnum()
+    kept = [c if touches and c in _KEPT else " " for c in found.group()]
+    if after and found.group()[-1] == ".":  # a full stop that ends a sentence is no difference, one in a number is
+        kept[-1] = "."
+    return "".join(kept)
 
 
 def normal(text: str, *, compat: bool = True) -> str:
@@ -28,8 +31,7 @@ def normal(text: str, *, compat: bool = True) -> str:
     `compat=False` keeps what NFKC would join, such as the exponent of a formula.
     """
     text = unicodedata.normalize("NFKC" if compat else "NFC", text).casefold()
-    text = "".join(c if not _is_mark(c) or _kept(text, i) else " " for i, c in enumerate(text))
-    return _SPACE.sub(" ", text).strip()
+    return _SPACE.sub(" ", _MARKS.sub(_meaning, text)).strip()
 
 
 def key(text: str, *, compat: bool = True) -> bytes:

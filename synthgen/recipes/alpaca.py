@@ -46,16 +46,20 @@ class Alpaca(Recipe):
             return
         rules = sum(self.count_tokens(m.content) for m in self.render("tasks", demonstrations=[], first=1, total=9))
         room = self.context_tokens - rules - 32
-        typical = median(self._size(s) for s in usable)
-        if self.items * typical <= room:
-            return
-        shown = max(1, min(self.shown, int(0.35 * room / typical)))
-        items = max(shown + 1, min(self.items, int(room / typical)))
-        self.longest_tokens = max(int(0.45 * room / shown), min(self._size(s) for s in usable))
-        self.notes.append(
-            f"fitted to a context of {self.context_tokens:,} tokens: "
-            f"{shown} of {self.shown} demonstrations, lists of {items} instead of {self.items}"
-        )
+        sizes = [self._size(s) for s in usable]
+        typical = median(sizes)
+        shown, items = self.shown, self.items
+        if items * typical > room:
+            shown = max(1, min(shown, int(0.35 * room / typical)))
+            items = max(shown + 1, min(items, int(room / typical)))
+        # Whatever is drawn, more than half of the room is left to the answer.
+        self.longest_tokens = max(int(0.45 * room / shown), min(sizes))
+        long = sum(1 for size in sizes if size > self.longest_tokens)
+        fewer = [f"{shown} of {self.shown} demonstrations"] if shown < self.shown else []
+        fewer += [f"lists of {items} instead of {self.items}"] if items < self.items else []
+        fewer += [f"{long} long seeds not shown"] if long else []
+        if fewer:
+            self.notes.append(f"fitted to a context of {self.context_tokens:,} tokens: {', '.join(fewer)}")
         self.shown, self.items = shown, items
 
     def _size(self, seed: Seed) -> int:

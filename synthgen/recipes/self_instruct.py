@@ -39,6 +39,8 @@ class SelfInstruct(Recipe):
     no_shown = knob(19, "other tasks shown in step 2", low=1, high=40)
     input_first_shown = knob(11, "tasks shown for input-first instances", low=1, high=40)
     output_first_shown = knob(16, "tasks shown for output-first instances", low=1, high=40)
+    instance_tokens = knob(350, "longest answer with instances", low=16, high=32768)
+    label_tokens = knob(300, "longest answer with instances of a classification task", low=16, high=32768)
 
     def own_sampling(self) -> SamplingParams:
         # The paper's stop at an empty line would end a chat model's answer at its greeting.
@@ -93,13 +95,22 @@ class SelfInstruct(Recipe):
         if not sizes:
             raise UsageError("no seeds; self-instruct grows from at least one")
         self.longest_tokens = sizes[-1]
-        shown = self.human + self.machine
-        if self.context_tokens is not None and shown * sizes[-1] > self.context_tokens // 2:
-            self.longest_tokens = max(self.context_tokens // 2 // shown, sizes[0])
+        shown, context = self.human + self.machine, self.context_tokens
+        if context is None:
+            return
+        if shown * sizes[-1] > context // 2:
+            self.longest_tokens = max(context // 2 // shown, sizes[0])
+            left_out = sum(1 for size in sizes if size > self.longest_tokens)
+            if left_out:
+                self.notes.append(f"fitted to a context of {context:,} tokens: {left_out} long seeds are not shown")
+        new = max(1, min(self.new, context // 2 // (sizes[len(sizes) // 2] + 4)))
+        if new < self.new:
+            self.notes.append(f"fitted to a context of {context:,} tokens: {new} of {self.new} new tasks asked for")
+            self.new = new
 
     def rounds(self, seeds: Sequence[Seed], pool: Pool, rng: Random) -> Iterator[Task]:
         human = [
-            (s.id, s.fields["instruction"])
+            (s.id, _tidy(s.fields["instruction"]))
             for s in seeds
             if self.count_tokens(s.fields["instruction"]) + 4 <= self.longest_tokens
             and (not self.classification_only or s.fields["is_classification"])
@@ -170,13 +181,13 @@ class SelfInstruct(Recipe):
             labelled = parsing.yes((await ask(prompt, sampling=_YES_OR_NO)).text) is True
         if labelled:
             prompt = self.render("output_first", demonstrations=known["output_first"], instruction=instruction)
-            reply = await ask(prompt, sampling=_greedy(300))
+            reply = await ask(prompt, sampling=_greedy(self.label_tokens))
             pairs = parsing.labelled_instances(reply.text)
         else:
             prompt = self.render(
                 "input_first", demonstrations=known["input_first"], instruction=instruction, most=self.instances
             )
-            reply = await ask(prompt, sampling=_greedy(350))
+            reply = await ask(prompt, sampling=_greedy(self.instance_tokens))
             pairs = parsing.instances(reply.text)
         meta: dict[str, Any] = {"parents": parents, "classification": labelled}
         return self._kept(instruction, pairs, reply, meta)
@@ -187,6 +198,8 @@ class SelfInstruct(Recipe):
         """The instance filters of step 4, in the paper's order."""
         if reply.finish_reason == "length":
             pairs = pairs[:-1]
+            if not pairs:
+                return [Rejection("truncated", instruction)]
         if not pairs:
             return [Rejection("parse", f"no instance of {instruction!r}: {reply.text[:200]!r}")]
         outputs: dict[str, set[str]] = {}
@@ -198,9 +211,11 @@ class SelfInstruct(Recipe):
             meta["labels"] = len({output for _, output in pairs})
             if meta["labels"] < 2:
                 meta["flags"] = ["single label"]
-        distinct = list(dict.fromkeys(pairs))
-        order = Random(instruction).sample(range(len(distinct)), min(self.instances, len(distinct)))
-        return [sample(instruction, *distinct[i], **meta) for i in sorted(order)]
+        made = [sample(instruction, *pair, **meta) for pair in dict.fromkeys(pairs)]
+        # The filters come before the choice: one bad instance does not cost a task that has a good one.
+        fit = [s for s in made if filters.reason(s, self.lang) is None] or made[:1]
+        order = Random(instruction).sample(range(len(fit)), min(self.instances, len(fit)))
+        return [fit[i] for i in sorted(order)]
 
 
 def _greedy(max_tokens: int) -> SamplingParams:
