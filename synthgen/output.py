@@ -121,8 +121,8 @@ def read_run(folder: Path) -> dict[str, Any]:
         raise UsageError(f"{folder}: not a run folder (no run.json in it)") from None
     except orjson.JSONDecodeError as error:
         raise UsageError(f"{path}: not JSON ({error}); run the same generate command again to rewrite it") from None
-    if not isinstance(found, dict):
-        raise UsageError(f"{path}: not an object; run the same generate command again to rewrite it")
+    if not isinstance(found, dict) or not {"recipe", "lang"} <= found.keys():
+        raise UsageError(f"{path}: no description of a run; run the same generate command again to rewrite it")
     return found
 
 

@@ -135,6 +135,7 @@ class Recipe(ABC):
     formats: ClassVar[tuple[str, ...]] = ("alpaca", "sharegpt")
     grows: ClassVar[bool] = False
     endless: ClassVar[bool] = False  # it can always make another task, so a run needs a target
+    unlike_seeds: ClassVar[bool] = True  # an instruction too close to a seed's is no new one
     several: ClassVar[bool] = False  # samples of one task may share an instruction, as instances of it
 
     novelty = knob(0.7, "ROUGE-L above which an instruction is too close to an earlier one", low=0.05, high=1.0)

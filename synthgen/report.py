@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.markup import escape as markup
 from rich.table import Table
 
 from synthgen.output import Waterfall
 
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
 _MOST_REASONS = 12  # the closing table keeps to 25 lines
 
 
@@ -87,6 +90,13 @@ def print_status(summary: Summary) -> None:
 def print_samples(rows: Sequence[Mapping[str, Any]]) -> None:
     """Samples for reading, rejected ones with the reason and its evidence."""
     out = console()
+    if hasattr(out.file, "reconfigure"):  # a terminal of another encoding shows what it can
+        out.file.reconfigure(errors="backslashreplace")
+
+    def escape(text: str) -> str:
+        """As text, not markup; what a model wrote must not steer the terminal either."""
+        return markup(_STEERING.sub("\ufffd", text))
+
     for row in rows:
         if "reason" in row:
             out.print(f"[red]{escape(row['reason'])}[/red]  task {escape(str(row['task']))}  {escape(row['detail'])}")

@@ -169,9 +169,24 @@ class Conveyor:
         if self.board.failed:
             again = "those after which nothing was accepted" if self.recipe.grows else "them"
             return Ending(5, f"{self.board.failed} requests failed for good; the same command asks {again} again")
-        if self._exhausted and self.plan.count is not None and not self._reached():
-            return Ending(7, f"the tasks are used up at {self.board.accepted} of {self.plan.count} samples")
+        short = self.plan.count is not None and not self._reached()
+        if self._exhausted and (short or not self.board.accepted):
+            goal = "" if self.plan.count is None else f" of {self.plan.count}"
+            return Ending(7, f"the tasks are used up, {self.board.accepted}{goal} samples accepted{self._why()}")
         return Ending()
+
+    def _why(self) -> str:
+        """The commonest reasons, and what would help against the first."""
+        common = self.board.rejected.most_common(3)
+        if not common:
+            return ""
+        hints = {
+            "language": f"this run is for {self.recipe.lang}: see --lang",
+            "truncated": "see --max-tokens",
+            "parse": "the model does not write the form that the prompt asks for: try another model",
+        }
+        hint = hints.get(common[0][0], "try other seeds, another model or a looser knob")
+        return f" ({', '.join(f'{n} {reason}' for reason, n in common)}); {hint}"
 
     def stop(self, ending: Ending) -> None:
         """End as soon as may be; what is in flight is given up, what is stored stays."""
@@ -328,9 +343,7 @@ class Conveyor:
             last = len(self._recent)
             self.stop(Ending(5, f"{times} of the last {last} tasks failed for one reason: {errors[0]}"))
         elif not self._reached() and self._decided - self._last_accepted >= BARREN_TASKS:
-            why = ", ".join(f"{n} {r}" for r, n in self.board.rejected.most_common(3)) or "no answers"
-            line = f"no sample accepted in the last {BARREN_TASKS} tasks ({why})"
-            self.stop(Ending(7, f"{line}; try other seeds, another model or a looser knob"))
+            self.stop(Ending(7, f"no sample accepted in the last {BARREN_TASKS} tasks{self._why()}"))
 
 
 def _evidence(near: Near) -> str:

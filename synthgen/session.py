@@ -21,16 +21,15 @@ from synthgen.data import folder
 from synthgen.dedup import NoveltyByScript, Seen, cjk_share
 from synthgen.errors import NotAllowed, UsageError
 from synthgen.filters import parts
+from synthgen.finish import About, finish
 from synthgen.formats import open_format
-from synthgen.formats.card import card, dataset_info
-from synthgen.formats.write import write_bytes
 from synthgen.load import Pool, allow_files
 from synthgen.recipe import Recipe, Setting, thresholds
 from synthgen.report import Summary
 from synthgen.rows import nearest_path
 from synthgen.run import Conveyor, Ending, Plan
 from synthgen.seeds import read_seeds
-from synthgen.store import Store, explain, totals
+from synthgen.store import Store, explain
 from synthgen.types import Backend, Capabilities, SamplingParams, Seed
 
 # A ceiling for servers that queue what they cannot take yet; the embedded engine has 32 slots.
@@ -78,26 +77,34 @@ class Session:
         """Checks everything that needs no server. Raises UsageError."""
         self.wish, self._note = wish, note
         self.kind = recipes.find(wish.recipe)
-        paths = wish.seeds or _bundled(wish.lang)
-        self.seeds = read_seeds(paths)
+        self._paths = tuple(map(_known, wish.seeds or ("zh" if wish.lang == "zh" else "en",)))
+        self.seeds = read_seeds(self._paths)
         self.lang = _lang(self.seeds) if wish.lang == "auto" else wish.lang
         self.out = wish.out or Path("runs") / f"{self.kind.name}-{self.lang}"
         self.count = wish.count or (DEFAULT_COUNT if self.kind.endless else None)
         self.formats = wish.formats or self.kind.formats
         for name in self.formats:
             open_format(name)
-        self._own_prompts = (Path(wish.recipe).parent / "prompts",) if wish.recipe.endswith(".py") else ()
+        self._own_prompts = _prompts_beside(Path(wish.recipe)) if wish.recipe.endswith(".py") else ()
         for path in wish.prompts:
-            if not path.is_dir():
-                raise UsageError(f"--prompts {path}: no such folder")
+            self._check_prompts(path)
         for path in wish.novel_against:
             if not path.exists():
                 raise UsageError(f"--novel-against {path}: no such run or file{nearest_path(path)}")
         self._recipe()  # a wrong knob or template is found before any server is asked
+        self._former: list[str] = []  # formats that an earlier command wrote here
         self._check_folder()
         self._warn_of_control_tokens()
         self._pools: list[Pool] = []
         self.speakers: dict[str, Speaker] = {}
+
+    def _check_prompts(self, path: Path) -> None:
+        if not path.is_dir():
+            raise UsageError(f"--prompts {path}: no such folder")
+        names = [f"{self.kind.name}/{part}" for part in self.kind.templates]
+        wanted = [f"{name}{end}" for name in names for end in (f".{self.lang}.jinja", ".jinja")]
+        if not any((path / name).is_file() for name in wanted):
+            raise UsageError(f"--prompts {path}: holds none of {', '.join(wanted[:4])} (synthgen prompts copy)")
 
     def _recipe(self, context_tokens: int | None = None, count_tokens: Callable[[str], int] = len) -> Recipe:
         folders = (*self.wish.prompts, *self._own_prompts)
@@ -115,6 +122,7 @@ class Session:
         except UsageError:  # killed before it was written, or edited since: the store will say, and it is written anew
             return
         self._check_same(there.get("recipe"), there.get("lang"))
+        self._former = list(there.get("formats", ()))
 
     def _check_same(self, recipe: Any, lang: Any) -> None:
         if (recipe, lang) != (self.kind.name, self.lang):
@@ -185,7 +193,13 @@ class Session:
             ending = await watch(conveyor)
             if ending.code == 5 and store.was_empty and not any(pool.answered for pool in self._pools):
                 ending = Ending(NotAllowed.exit_code, ending.line)  # no server ever answered
-            summary = self._write(asking, time.monotonic() - began)  # while the folder is still ours
+            about = About(
+                self.kind.name, self.lang, self.count, self.formats,
+                {role: s.model for role, s in self.speakers.items()},
+                [Path(p).name for p in self._paths], shlex.join(self.wish.command), self._former,
+            )  # fmt: skip
+            seconds = time.monotonic() - began  # the folder is still ours while its files are written
+            summary = finish(self.out, about, self._note, served=asking.usage.served, seconds=seconds)
         except sqlite3.Error as error:
             raise explain(error, self.out) from error
         finally:
@@ -195,14 +209,16 @@ class Session:
     def _conveyor(self, store: Store, asking: Asking) -> Conveyor:
         if store.meta("recipe") is not None:
             self._check_same(store.meta("recipe"), store.meta("lang"))
-        seen, fingerprint = self._seen(), _digest(self._identity())
-        before = store.meta("fingerprint")
-        if before is not None and before != fingerprint:
+        seen, identity = self._seen(), self._identity()
+        before = json.loads(store.meta("identity") or "null")
+        if before is not None and before != identity:
+            other = ", ".join(k.replace("_", " ") for k in sorted(identity) if before.get(k) != identity[k])
             self._note(
-                "other knobs, seed, model or templates than before: replayed, stored answers used where they fit"
+                f"other {other} than before: the samples here are made anew, with stored answers where they fit; "
+                "the earlier command brings them back"
             )
             store.forget_decisions(0)
-        store.start(fingerprint=fingerprint, recipe=self.kind.name, lang=self.lang)
+        store.start(identity=json.dumps(identity), recipe=self.kind.name, lang=self.lang)
         output.write_json(self.out / "run.json", self._about())
         speaker = self.speakers["default"]
         plan = Plan(
@@ -224,7 +240,7 @@ class Session:
     def _seen(self) -> Seen:
         """What a new instruction is compared with from the start: seeds, and earlier runs or files."""
         seen = Seen(NoveltyByScript(*thresholds(self.recipe)))
-        for seed in self.seeds:
+        for seed in self.seeds if self.kind.unlike_seeds else ():
             seen.add_instruction(seed.id, str(seed.fields["instruction"]))
         for name, instruction in self._against:
             seen.add_instruction(name, instruction)
@@ -260,61 +276,22 @@ class Session:
             "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
 
-    def _write(self, asking: Asking, seconds: float) -> Summary:
-        count = self.count
-        with output.reading(self.out) as db:
-            written = output.write_formats(db, count, self.out, self.formats)
-            for name, one in written.items():
-                for reason, number in one.left_out.items():
-                    self._note(f"{one.path}: {number} samples are not in it, as {name} cannot hold {reason}")
-            files = {w.path.name: w.rows for w in written.values()}
-            files["rejected.jsonl"] = output.write_rejected(db, count, self.out)
-            files["failures.jsonl"] = output.write_failures(db, count, self.out)
-            falls = output.waterfall(db, count)
-            requests, prompt_tokens, completion_tokens = totals(db)
-        models = {role: s.model for role, s in self.speakers.items()}
-        info = dataset_info({name: (w.path.name, w.columns) for name, w in written.items()})
-        write_bytes(self.out / "dataset_info.json", info)
-        text = card(
-            title=f"{self.kind.name} ({self.lang})",
-            files={name: (w.path.name, w.rows) for name, w in written.items()},
-            recipe=self.kind.name,
-            languages=[self.lang],
-            models=list(models.items()),
-            waterfall=[("candidates", falls.candidates), *_steps(falls), ("accepted", falls.accepted)],
-            command=shlex.join(self.wish.command),
-        )
-        write_bytes(self.out / "README.md", text.encode())
-        return Summary(
-            recipe=self.kind.name,
-            lang=self.lang,
-            target=count,
-            falls=falls,
-            requests=requests,
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-            served=asking.usage.served,
-            seconds=seconds,
-            models=models,
-            files=files,
-        )
-
 
 def _given(sampling: SamplingParams) -> dict[str, Any]:
     return {k: v for k, v in asdict(sampling).items() if v not in (None, ())}
 
 
-def _steps(falls: output.Waterfall) -> list[tuple[str, int]]:
-    """What was left after each reason, the biggest first."""
-    left, steps = falls.candidates, []
-    for reason, number in falls.rejected.most_common():
-        left -= number
-        steps.append((f"after {reason}", left))
-    return steps
+def _known(path: str) -> str:
+    """`en` and `zh` are the built-in seeds, unless such a file is there."""
+    return str(folder("seeds") / path) if path in ("en", "zh") and not Path(path).exists() else path
 
 
-def _bundled(lang: str) -> tuple[str, ...]:
-    return (str(folder("seeds") / ("zh" if lang == "zh" else "en")),)
+def _prompts_beside(recipe: Path) -> tuple[Path, ...]:
+    """Templates of a recipe of the user's own: beside its file, or beside the package in a checkout."""
+    folders = [recipe.parent / "prompts"]
+    if recipe.resolve().parent.name == "recipes":
+        folders.append(recipe.resolve().parents[2] / "prompts")
+    return tuple(folders)
 
 
 def _lang(seeds: Sequence[Seed]) -> str:

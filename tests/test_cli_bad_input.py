@@ -155,7 +155,8 @@ def test_text_that_looks_like_a_template_reaches_the_model_as_it_is(tmp_path: Pa
     (tmp_path / "s.jsonl").write_text(jsonl({"instruction": task, "output": "{{ x.__class__ }} {%"}))
     options = ("--seeds", "s.jsonl", "--count", "3", "--base-url", server.base_url)
     done = synthgen("generate", "alpaca", *options, cwd=tmp_path)
-    assert (done.code, done.err) == (0, "")
+    assert done.code == 0
+    assert "chat control tokens" in done.err
     assert server.bodies
     for text in server.texts():
         assert f"1. Instruction: {task}\n" in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -280,6 +281,22 @@ def test_an_interrupt_does_not_wait_for_a_server_that_hangs(tmp_path: Path) -> N
     assert "the same command continues" in said
     assert seconds < 2
     assert set(files(tmp_path).values()) == {b""}
+
+
+@pytest.mark.xfail(strict=True, reason="click turns it into Abort, and an empty line is all that is said")
+def test_an_interrupt_before_the_first_request_says_the_same(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        nowhere = Fake(f"http://127.0.0.1:{silent.getsockname()[1]}/v1")
+        args = command("alpaca", nowhere, tmp_path)
+        with subprocess.Popen(args, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            silent.settimeout(60)
+            connection, _ = silent.accept()  # it asks what is served, and waits
+            with connection:
+                process.send_signal(signal.SIGINT)
+                said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert "the same command continues" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -381,6 +381,13 @@ def test_the_verb_stays_when_the_wrapper_goes() -> None:
     assert triples(items(text, lang="zh", seeds=CHINESE))[0][0] == "生成一首关于春天的诗"
 
 
+@pytest.mark.xfail(strict=True, reason="what is done to a model, or with one, is taken for an order to it")
+@pytest.mark.parametrize("instruction", ["让人工智能更安全的方法有哪些？", "使用人工智能技术改善交通有哪些办法？"])
+def test_a_model_that_is_an_object_is_no_wrapper(instruction: str) -> None:
+    text = f"4. 指令: {instruction}\n4. 输入: <无输入>\n4. 输出: 好的。"
+    assert triples(items(text, lang="zh", seeds=CHINESE)) == [(instruction, "", "好的。")]
+
+
 def test_wrappers_are_a_matter_of_chinese() -> None:
     assert triples(items(listed(("AI safety: explain it briefly.", "", "Care."))))[0][0].startswith("AI safety")
 
@@ -417,10 +424,10 @@ def test_a_small_context_takes_demonstrations_and_items_and_says_so_once(context
     full = 20 if lang == "en" else 10
     assert 1 <= recipe.shown <= 3
     assert recipe.shown < recipe.items < full
-    assert recipe.notes == [
-        f"fitted to a context of {context_tokens:,} tokens: {recipe.shown} of 3 demonstrations, "
-        f"lists of {recipe.items} instead of {full}"
-    ]
+    (note,) = recipe.notes
+    assert note.startswith(f"fitted to a context of {context_tokens:,} tokens: ")
+    assert f"lists of {recipe.items} instead of {full}" in note
+    assert (f"{recipe.shown} of 3 demonstrations" in note) == (recipe.shown < 3)
     tasks = recipe.tasks(read_seeds([folder("seeds") / lang]), Random(0))
     for _ in range(50):
         shown = next(tasks).vars["demonstrations"]

@@ -462,6 +462,28 @@ def test_two_hundred_tasks_are_counted_from_the_last_sample(tmp_path: Path) -> N
     assert len(done.backend.requests) == last + 1 + 200
 
 
+def test_a_barren_run_gets_another_chance_when_it_is_started_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        done = run(tmp_path, lambda _: "I have no idea.", count=3, concurrency=1)
+        assert (done.ending.code, len(done.backend.requests)) == (7, 200)
+
+
+@pytest.mark.xfail(strict=True, reason="every life counts its two hundred anew, so the files tell of interruptions")
+def test_an_interrupted_barren_run_stops_where_a_whole_one_does(tmp_path: Path) -> None:
+    count = iter(range(1 << 30))
+
+    def broken(request: Request) -> str:
+        if next(count) == 120:
+            raise KeyboardInterrupt
+        return "I have no idea."
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", broken, count=3, concurrency=1)
+    run(tmp_path / "broken", broken, count=3, concurrency=1)
+    run(tmp_path / "whole", lambda _: "I have no idea.", count=3, concurrency=1)
+    assert files(tmp_path / "broken", 3) == files(tmp_path / "whole", 3)
+
+
 @pytest.mark.parametrize("stage", ["run", "tasks"])
 def test_a_bug_in_a_recipe_is_raised(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from difflib import get_close_matches
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -64,11 +65,21 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """The last resort: what no one expected is a bug of ours, and says so."""
+    """The last resort: a bug in a recipe of the user's own is told by its line; any other is ours, and says so."""
+    own = [frame for frame in traceback.extract_tb(trace) if any(frame.filename == _absolute(a) for a in sys.argv[1:])]
+    if own and "--verbose" not in sys.argv:
+        place = f"{own[-1].filename}:{own[-1].lineno}"
+        fault(f"{place}: {kind.__name__}: {error} (in your recipe; --verbose shows the way there)")
+        sys.stdout.flush()
+        os._exit(2)
     traceback.print_exception(kind, error, trace)
     fault("this is a bug in synthgen, not a mistake of yours; please report it with the lines above")
     sys.stdout.flush()
     os._exit(70)
+
+
+def _absolute(argument: str) -> str:
+    return str(Path(argument).absolute()) if argument.endswith(".py") else ""
 
 
 def run(args: list[str] | None = None) -> int:
@@ -80,6 +91,9 @@ def run(args: list[str] | None = None) -> int:
         result: Any = cli.main(args, prog_name="synthgen", standalone_mode=False)
     except click.exceptions.Exit as error:
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        return 2
     except click.Abort:
         return 130
     except click.ClickException as error:
@@ -95,6 +109,8 @@ def run(args: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # `synthgen show RUN | head`: the reader has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SystemExit:  # click's own way out of a closed pipe
         return 0
     return result if isinstance(result, int) else 0
 

@@ -63,11 +63,13 @@ def _embedded() -> str:
 
 async def _try(url: str) -> dict[str, Any]:
     from synthgen.backends.http import Http
-    from synthgen.errors import SynthgenError
+    from synthgen.errors import SynthgenError, UsageError
 
     server = Http(url, model=None, api_key=os.environ.get("OPENAI_API_KEY"), timeout_seconds=20)
     try:
         seen = await server.probe()
+    except UsageError as error:  # several models: it answers, and wants a choice
+        return {"url": url, "error": None, "models": [str(error)], "context_tokens": None, "software": "unknown"}
     except SynthgenError as error:
         return {"url": url, "error": str(error)}
     finally:

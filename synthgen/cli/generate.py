@@ -41,7 +41,13 @@ _OPTIONS = (
     click.option("--out", type=_PATH, help="The run folder (default: runs/<recipe>-<lang>); it continues there."),
     click.option("--count", type=_Whole(1), help="Accepted samples (default: 100, or all there is to do)."),
     click.option("--seeds", multiple=True, help="jsonl, json, csv, parquet, a folder, hf:owner/name; repeatable."),
-    click.option("--lang", type=click.Choice(["en", "zh", "auto"]), default="auto", show_default=True),
+    click.option(
+        "--lang",
+        type=click.Choice(["en", "zh", "auto"]),
+        default="auto",
+        show_default=True,
+        help="The language of the samples; auto: that of the seeds.",
+    ),
     click.option("--model", help="NAME on a server, embedded, or openai:NAME (default: embedded)."),
     click.option("--base-url", "base_urls", multiple=True, help="Several servers of one model are one pool."),
     click.option("--judge-model", help="The model of the role judge, for recipes that judge."),
@@ -104,7 +110,6 @@ def _wish(recipe: str, given: dict[str, Any]) -> Wish:
     urls = given["base_urls"] or environment
     if name is None and not urls:
         name = "embedded"
-        note("no --model and no --base-url: using the embedded model (for trying out, not for training data)")
     env, timeout = given["api_key_env"], given["timeout"]
     models = {"default": ModelSpec(name, urls, env, timeout)}
     if given["judge_model"] or given["judge_base_urls"]:
@@ -162,6 +167,8 @@ async def _generate(wish: Wish, given: dict[str, Any]) -> int:
     from synthgen.session import Session
 
     session = Session(wish, note)
+    if wish.models["default"].name == "embedded" and given["model"] is None:
+        note("no --model and no --base-url: using the embedded model (for trying out, not for training data)")
     async with session:
         if given["dry_run"]:
             return await _dry_run(session, given["json_"])

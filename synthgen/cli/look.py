@@ -68,6 +68,9 @@ def show(path: Path, number: int, rejected: bool, reason: str | None, json_: boo
         if not output.is_run(path):
             raise UsageError(f"{path}: --rejected needs a run folder")
         rows = list(islice(_rejected(path, reason), number))
+        if reason and not rows:
+            there = sorted({row["reason"] for row in _rejected(path, None)})
+            raise UsageError(f"{path}: nothing was rejected for {reason!r}; reasons here: {', '.join(there) or 'none'}")
     else:
         rows = [{"sample": bodies.row(s)} for s in islice(output.samples_of(path)(), number)]
     if json_:

@@ -54,7 +54,9 @@ def card(
     `files`: each format's name with its file's name and number of rows, the first is the default one.
     `models`: role and model. `waterfall`: what was left after each step. `seeds`: what was read and its licence.
     """
-    written = [(name, file, rows) for name, (file, rows) in files.items() if rows]  # an empty file does not load
+    # An empty file does not load; but a card without any would let the hub's loader take run.json for data.
+    written = [(name, file, rows) for name, (file, rows) in files.items() if rows]
+    written = written or [(name, file, rows) for name, (file, rows) in files.items()]
     count = max((rows for _, _, rows in written), default=0)
     lines = ["---", *_front(title, written, languages, license_id, count), "---", "", f"# {_line(title)}", ""]
     lines += [f"{count:,} synthetic samples, made by synthgen with the recipe `{recipe}`.", ""]

@@ -40,7 +40,7 @@ def find(name: str) -> type[Recipe]:
 def _from_file(path: Path) -> type[Recipe]:
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(path.stem, path.absolute())
     if spec is None or spec.loader is None:
         raise UsageError(f"{path}: cannot be imported")
     module = importlib.util.module_from_spec(spec)

@@ -1,0 +1,80 @@
+"""The last step of a run: every file of its folder, from the store, with what was counted on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from synthgen import output
+from synthgen.formats import formats
+from synthgen.formats.card import card, dataset_info
+from synthgen.formats.write import write_bytes
+from synthgen.report import Summary
+from synthgen.store import totals
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the files say of the run they come from."""
+
+    recipe: str
+    lang: str
+    count: int | None
+    formats: Sequence[str]
+    models: Mapping[str, str]
+    seeds: Sequence[str]
+    command: str
+    former: Sequence[str] = ()
+
+
+def finish(folder: Path, about: About, note: Callable[[str], None], *, served: int, seconds: float) -> Summary:
+    """Write data, rejected and failures, registry and card; files of formats that are no longer asked for go."""
+    with output.reading(folder) as db:
+        written = output.write_formats(db, about.count, folder, about.formats)
+        for name, one in written.items():
+            for reason, number in one.left_out.items():
+                note(f"{one.path}: {number} samples are not in it, as {name} cannot hold {reason}")
+        files = {w.path.name: w.rows for w in written.values()}
+        files["rejected.jsonl"] = output.write_rejected(db, about.count, folder)
+        files["failures.jsonl"] = output.write_failures(db, about.count, folder)
+        falls = output.waterfall(db, about.count)
+        requests, prompt_tokens, completion_tokens = totals(db)
+    for name in about.former:
+        if name not in written and name in formats():  # what an earlier command wrote here has other rows, or fewer
+            (folder / formats()[name].file_name).unlink(missing_ok=True)
+    info = dataset_info({name: (w.path.name, w.columns) for name, w in written.items()})
+    write_bytes(folder / "dataset_info.json", info)
+    text = card(
+        title=f"{about.recipe} ({about.lang})",
+        files={name: (w.path.name, w.rows) for name, w in written.items()},
+        recipe=about.recipe,
+        languages=[about.lang],
+        models=list(about.models.items()),
+        waterfall=[("candidates", falls.candidates), *_steps(falls), ("accepted", falls.accepted)],
+        seeds=[(source, "see its own README") for source in about.seeds],
+        command=about.command,
+    )
+    write_bytes(folder / "README.md", text.encode())
+    return Summary(
+        recipe=about.recipe,
+        lang=about.lang,
+        target=about.count,
+        falls=falls,
+        requests=requests,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        served=served,
+        seconds=seconds,
+        models=about.models,
+        files=files,
+    )
+
+
+def _steps(falls: output.Waterfall) -> list[tuple[str, int]]:
+    """What was left after each reason, the biggest first."""
+    left, steps = falls.candidates, []
+    for reason, number in falls.rejected.most_common():
+        left -= number
+        steps.append((f"after {reason}", left))
+    return steps
