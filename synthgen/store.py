@@ -252,7 +252,11 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """A connection to a run. Raises StoreError when the file is of another version or no run at all."""
     try:
         if read_only:
-            db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            # On a disk that cannot be written SQLite has no place for its shared memory: without a log beside the
+            # file nobody writes, and it may be taken as it stands.
+            alone = not path.with_name(f"{path.name}-wal").exists() and not os.access(path.parent, os.W_OK)
+            mode = "mode=ro&immutable=1" if alone else "mode=ro"
+            db = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
         else:
             db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     except sqlite3.Error as error:

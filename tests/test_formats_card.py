@@ -141,10 +141,11 @@ def test_the_card_says_it_all() -> None:
         assert words in text
 
 
-def test_the_card_of_an_empty_run_has_no_configs() -> None:
+def test_the_card_of_an_empty_run_names_its_files_too() -> None:
+    """Without them the loader would take run.json for data."""
     text = card(title="t", files={"alpaca": ("alpaca.jsonl", 0)}, recipe="x", languages=[])
     assert front(text)["size_categories"] == ["n<1K"]
-    assert "configs" not in front(text)
+    assert [c["data_files"][0]["path"] for c in front(text)["configs"]] == ["alpaca.jsonl"]
     assert "language" not in front(text)
     assert front(text)["license"] == "other"
 

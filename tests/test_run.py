@@ -284,7 +284,7 @@ def test_a_refused_request_costs_one_row_and_is_asked_again(tmp_path: Path) -> N
     refusing = failing(2, error=lambda: RequestRefused("HTTP 400: the prompt is too long"))
     done = run(tmp_path / "a", refusing, count=20, concurrency=1)
     assert done.ending.code == 5
-    assert done.ending.line == "1 requests failed for good; the same command asks them again"
+    assert "the same command asks" in done.ending.line
     assert len(done.samples) == 20
     written = [orjson.loads(line) for line in files(tmp_path / "a", 20)[4].splitlines()]
     assert written == [{"task": "000002", "error": "HTTP 400: the prompt is too long", "attempts": 1}]
@@ -309,7 +309,7 @@ def test_a_growing_run_keeps_the_failures_that_later_tasks_were_made_without(tmp
     before = files(tmp_path, 20)
     again = run(tmp_path, bootstrap, recipe="self-instruct", count=20, concurrency=1)
     assert again.ending.code == 5
-    assert "asks those after which nothing was accepted again" in again.ending.line
+    assert "after which nothing was accepted" in again.ending.line
     assert again.backend.requests == []
     assert files(tmp_path, 20) == before
 
@@ -538,7 +538,9 @@ def test_without_a_count_all_tasks_are_run(tmp_path: Path) -> None:
 def test_a_recipe_that_runs_out_before_the_count_says_so(tmp_path: Path) -> None:
     done = run(tmp_path, _echo, count=10)
     assert len(done.backend.requests) == 3
-    assert (done.ending.code, done.ending.line) == (7, "the tasks are used up at 3 of 10 samples")
+    assert done.ending.code == 7
+    assert "the tasks are used up" in done.ending.line
+    assert "3 of 10 samples" in done.ending.line
 
 
 # A recipe that grows.

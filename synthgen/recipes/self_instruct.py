@@ -60,22 +60,21 @@ class SelfInstruct(Recipe):
         yes_or_no = [{"instruction": t["instruction"], "answer": True} for t in labelled[: self.yes_shown]]
         yes_or_no += [{"instruction": t["instruction"], "answer": False} for t in others[: self.no_shown]]
         Random(0).shuffle(yes_or_no)
-        self._demonstrations = {
-            "classification": self._fitting(yes_or_no),
-            "input_first": self._fitting(others[: self.input_first_shown]),
-            "output_first": self._fitting(labelled[: self.output_first_shown]),
+        wanted = {
+            "classification": yes_or_no,
+            "input_first": others[: self.input_first_shown],
+            "output_first": labelled[: self.output_first_shown],
         }
-        wanted = {"classification": len(yes_or_no), "input_first": self.input_first_shown}
-        wanted["output_first"] = self.output_first_shown
+        self._demonstrations = {part: self._fitting(shown) for part, shown in wanted.items()}
         fewer = [
-            f"{len(kept)} of {wanted[part]} for {part.replace('_', '-')}"
-            for part, kept in self._demonstrations.items()
-            if len(kept) < wanted[part]
+            f"{len(self._demonstrations[part])} of {len(shown)} for {part.replace('_', '-')}"
+            for part, shown in wanted.items()
+            if len(self._demonstrations[part]) < len(shown)
         ]
-        if fewer:
-            shown = ", ".join(fewer)
-            self.notes.append(f"fitted to a context of {self.context_tokens:,} tokens: demonstrations {shown}")
-        self._fit_instructions(seeds)
+        changes = [f"demonstrations {', '.join(fewer)}"] if fewer else []
+        changes += self._fit_instructions(seeds)
+        if changes:
+            self.notes.append(f"fitted to a context of {self.context_tokens:,} tokens: {'; '.join(changes)}")
 
     def _fitting(self, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The first demonstrations that leave half of the context to the task and its answer."""
@@ -90,23 +89,24 @@ class SelfInstruct(Recipe):
                 kept.append(task)
         return kept
 
-    def _fit_instructions(self, seeds: Sequence[Seed]) -> None:
+    def _fit_instructions(self, seeds: Sequence[Seed]) -> list[str]:
+        """Leave half of the context to the answer of step 1, and ask for no more than fits there."""
         sizes = sorted(self.count_tokens(s.fields["instruction"]) + 4 for s in seeds)
         if not sizes:
             raise UsageError("no seeds; self-instruct grows from at least one")
         self.longest_tokens = sizes[-1]
-        shown, context = self.human + self.machine, self.context_tokens
+        shown, context, changes = self.human + self.machine, self.context_tokens, []
         if context is None:
-            return
+            return []
         if shown * sizes[-1] > context // 2:
             self.longest_tokens = max(context // 2 // shown, sizes[0])
             left_out = sum(1 for size in sizes if size > self.longest_tokens)
-            if left_out:
-                self.notes.append(f"fitted to a context of {context:,} tokens: {left_out} long seeds are not shown")
+            changes += [f"{left_out} long seeds not shown"] if left_out else []
         new = max(1, min(self.new, context // 2 // (sizes[len(sizes) // 2] + 4)))
         if new < self.new:
-            self.notes.append(f"fitted to a context of {context:,} tokens: {new} of {self.new} new tasks asked for")
+            changes.append(f"{new} of {self.new} new tasks asked for")
             self.new = new
+        return changes
 
     def rounds(self, seeds: Sequence[Seed], pool: Pool, rng: Random) -> Iterator[Task]:
         human = [
