@@ -138,7 +138,6 @@ class Conveyor:
         self.board.failed = len(self.store.failures())
         self._started = self._decided
         self.accepted_before = self.board.accepted
-        self._last_accepted = self._decided  # a run that is taken up again gets its chance again
 
     def _take_up(self, rows: Sequence[tuple[int, str, str | None, bytes]]) -> None:
         entered: list[tuple[str, str]] = []
@@ -338,11 +337,14 @@ class Conveyor:
         errors = [i.error for i in items if isinstance(i, Failure)]
         self._recent.append(errors[0] if errors and len(errors) == len(items) else "")
         # One reason, though the texts name different servers or seconds: their beginnings are the same.
+        barren = self._decided - self._last_accepted
         times = sum(1 for e in self._recent if e and errors and e[:40] == errors[0][:40])
         if times >= FAILING:
             last = len(self._recent)
             self.stop(Ending(5, f"{times} of the last {last} tasks failed for one reason: {errors[0]}"))
-        elif not self._reached() and self._decided - self._last_accepted >= BARREN_TASKS:
+        # At every two hundred, counted over all lives of the run: an interruption leaves no trace, and the same
+        # command goes on for two hundred more.
+        elif not self._reached() and barren and barren % BARREN_TASKS == 0:
             self.stop(Ending(7, f"no sample accepted in the last {BARREN_TASKS} tasks{self._why()}"))
 
 

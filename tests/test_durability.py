@@ -283,7 +283,6 @@ def test_an_interrupt_does_not_wait_for_a_server_that_hangs(tmp_path: Path) -> N
     assert set(files(tmp_path).values()) == {b""}
 
 
-@pytest.mark.xfail(strict=True, reason="click turns it into Abort, and an empty line is all that is said")
 def test_an_interrupt_before_the_first_request_says_the_same(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         nowhere = Fake(f"http://127.0.0.1:{silent.getsockname()[1]}/v1")

@@ -381,7 +381,6 @@ def test_the_verb_stays_when_the_wrapper_goes() -> None:
     assert triples(items(text, lang="zh", seeds=CHINESE))[0][0] == "生成一首关于春天的诗"
 
 
-@pytest.mark.xfail(strict=True, reason="what is done to a model, or with one, is taken for an order to it")
 @pytest.mark.parametrize("instruction", ["让人工智能更安全的方法有哪些？", "使用人工智能技术改善交通有哪些办法？"])
 def test_a_model_that_is_an_object_is_no_wrapper(instruction: str) -> None:
     text = f"4. 指令: {instruction}\n4. 输入: <无输入>\n4. 输出: 好的。"

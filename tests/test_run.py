@@ -468,7 +468,6 @@ def test_a_barren_run_gets_another_chance_when_it_is_started_again(tmp_path: Pat
         assert (done.ending.code, len(done.backend.requests)) == (7, 200)
 
 
-@pytest.mark.xfail(strict=True, reason="every life counts its two hundred anew, so the files tell of interruptions")
 def test_an_interrupted_barren_run_stops_where_a_whole_one_does(tmp_path: Path) -> None:
     count = iter(range(1 << 30))
 

@@ -94,7 +94,8 @@ def run(args: list[str] | None = None) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
         return 2
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):  # click makes the one of the other
+        fault("interrupted; the same command continues")
         return 130
     except click.ClickException as error:
         fault(_one_line(error))
@@ -104,9 +105,6 @@ def run(args: list[str] | None = None) -> int:
             traceback.print_exc()
         fault(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
-        fault("interrupted; the same command continues")
-        return 130
     except BrokenPipeError:  # `synthgen show RUN | head`: the reader has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -15,7 +15,7 @@ from synthgen.types import Rejection, SamplingParams, Seed, Task
 
 # BELLE strips "ask GPT to ..." from the front of an instruction, and drops what still speaks of GPT. A task about
 # models is no wrapper: an order to one begins with a verb of asking, or addresses it before a comma.
-_NAME = r"(?:(?:Chat)?GPT|AI|人工智能|语言模型|大模型|聊天机器人|智能助手|助手)(?:模型|助手|系统)?"
+_NAME = r"(?:(?:Chat)?GPT(?:模型|助手)?|(?:AI|人工智能|智能|大语言|语言|大)(?:模型|助手)|聊天机器人|助手)"
 _WRAPPER = re.compile(
     rf"^(?:(?:请让|请使用|请|让|要求|命令|指示|叫|使用){_NAME}(?:来|去|帮忙|帮我|为我|给我)?[，,：:]?|{_NAME}[，,：:])(?=.{{4}})",
     re.IGNORECASE,
