@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from itertools import islice
+from math import ceil
 from random import Random
 from typing import Any
 
 from synthgen.errors import SynthgenError
-from synthgen.recipe import Recipe
 from synthgen.run import Grown
 from synthgen.session import Session
 from synthgen.types import Completion, Message, SamplingParams
@@ -53,37 +53,23 @@ async def first_prompts(session: Session) -> list[tuple[Message, ...]]:
 
 
 async def estimate(session: Session) -> dict[str, Any]:
-    """Requests and tokens as ranges: every answer perfect, or a quarter of what it could hold is kept."""
+    """Requests and tokens for two yields, from the first prompts as they would be sent; later steps count like them."""
     prompts = await first_prompts(session)
     speaker, recipe = session.speakers["default"], session.recipe
     sizes = [sum(speaker.count_tokens(m.content) for m in p) for p in prompts] or [0]
-    count = session.count
-    tasks = (
-        (None, None)
-        if count is None
-        else (-(-count // recipe.most_per_task()), -(-4 * count // recipe.most_per_task()))
-    )
-    requests = [
-        None if t is None else t + (count or 0) * extra for t, extra in zip(tasks, _extras(recipe), strict=True)
-    ]
     mean = sum(sizes) // len(sizes)
-    measured = (
-        "measured with the server's tokenizer" if speaker.capabilities.measured_tokens else "estimated from characters"
-    )
-    return {
+    found: dict[str, Any] = {
         "prompt": [{"role": m.role, "content": m.content} for m in (prompts[0] if prompts else ())],
         "model": speaker.model,
-        "target": count,
-        "prompt_tokens_each": mean,
-        "tokens_are": measured,
-        "requests_at_least": requests[0],
-        "requests_at_most": requests[1],
-        "prompt_tokens_at_least": None if requests[0] is None else requests[0] * mean,
-        "prompt_tokens_at_most": None if requests[1] is None else requests[1] * mean,
+        "target": session.count if session.count is not None else "all there is to do",
+        "tokens_of_a_first_prompt": mean,
+        "tokens_are": "measured" if speaker.capabilities.measured_tokens else "estimated from characters",
     }
-
-
-def _extras(recipe: Recipe) -> tuple[int, int]:
-    """Requests beyond the first that each accepted sample takes, at least and at most."""
-    more = recipe.more_requests()
-    return more, 2 * more
+    if session.count is not None:
+        for share, words in ((1.0, "if_all_is_accepted"), (0.25, "if_a_quarter_is_accepted")):
+            tasks = ceil(session.count / share / recipe.most_per_task())
+            requests = tasks + ceil(session.count / share) * recipe.more_requests()
+            found[f"requests_{words}"] = requests
+            found[f"prompt_tokens_{words}"] = requests * mean
+            found[f"completion_tokens_at_most_{words}"] = requests * (recipe.sampling.max_tokens or 0)
+    return found

@@ -17,7 +17,7 @@ from synthgen.dedup import Near
 from synthgen.errors import BackendError, ParseError, UsageError
 from synthgen.types import Completion, Failure, Message, Rejection, Sample, SamplingParams, Seed, Task
 
-Item = Sample | Rejection | Failure
+Outcome = Sample | Rejection | Failure
 T = TypeVar("T")
 
 
@@ -195,7 +195,7 @@ class Recipe(ABC):
         return 0
 
     @abstractmethod
-    async def run(self, task: Task, ask: Ask) -> list[Item]:
+    async def run(self, task: Task, ask: Ask) -> list[Outcome]:
         """One task. The result may depend on the task and the answers alone."""
 
     def render(self, part: str, **values: Any) -> tuple[Message, ...]:
@@ -203,18 +203,18 @@ class Recipe(ABC):
         return self.prompts[part].render(**values)
 
 
-async def gather(parts: Iterable[Awaitable[list[Item]]]) -> list[Item]:
+async def gather(parts: Iterable[Awaitable[list[Outcome]]]) -> list[Outcome]:
     """Run parts of a task side by side; a request that failed costs its own part, not its neighbours'."""
-    items: list[Item] = []
+    items: list[Outcome] = []
     for result in await asyncio.gather(*parts, return_exceptions=True):
         if isinstance(result, BaseException):
-            items.append(as_item(result))
+            items.append(as_outcome(result))
         else:
             items.extend(result)
     return items
 
 
-def as_item(error: BaseException) -> Rejection | Failure:
+def as_outcome(error: BaseException) -> Rejection | Failure:
     """An error that ends one task only, as its row; every other error is raised again."""
     if isinstance(error, ParseError):
         return Rejection("parse", str(error))

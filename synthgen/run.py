@@ -15,7 +15,7 @@ from synthgen.asking import Asking, TaskAsk
 from synthgen.bodies import dump, load
 from synthgen.dedup import Near, Seen
 from synthgen.errors import BackendError, ParseError, SynthgenError
-from synthgen.recipe import Item, Recipe, as_item
+from synthgen.recipe import Outcome, Recipe, as_outcome
 from synthgen.store import Decision
 from synthgen.types import Failure, Rejection, Sample, Seed, Task
 
@@ -95,14 +95,14 @@ class Conveyor:
         self._entries_after = [len(seen.novelty)]  # novelty entries after each decided task
         self._tasks = self._numbered(recipe.rounds(seeds, self._pool, Random(f"{plan.run_seed}:{recipe.name}")))
         self._next: tuple[int, Task] | None = None
-        self._done: dict[int, tuple[Task, list[Item]]] = {}
+        self._done: dict[int, tuple[Task, list[Outcome]]] = {}
         self._decided = 0
         self._started = 0
         self._exhausted = False
         self._last_accepted = 0
         self.accepted_before = 0
         self._recent: deque[str] = deque(maxlen=OF_LAST)
-        self._running: dict[asyncio.Task[list[Item]], tuple[int, Task]] = {}
+        self._running: dict[asyncio.Task[list[Outcome]], tuple[int, Task]] = {}
         self._bug: BaseException | None = None
         self._wake = asyncio.Event()
         self._ending: Ending | None = None
@@ -246,16 +246,16 @@ class Conveyor:
         left = self.plan.count - self.board.accepted - rate * len(self._done)
         return max(1, int(left / rate) + 1)
 
-    async def _one(self, task: Task, before: int) -> list[Item]:
+    async def _one(self, task: Task, before: int) -> list[Outcome]:
         def nearest(text: str) -> Near | None:
             return self.seen.nearest(text, before=before)
 
         try:
             return await self.recipe.run(task, TaskAsk(self.asking, task.id, nearest))
         except (ParseError, BackendError) as error:
-            return [as_item(error)]
+            return [as_outcome(error)]
 
-    def _finished(self, running: asyncio.Task[list[Item]]) -> None:
+    def _finished(self, running: asyncio.Task[list[Outcome]]) -> None:
         place = self._running.pop(running, None)
         if place is None or running.cancelled():
             return
@@ -278,7 +278,7 @@ class Conveyor:
             self._watch(items)
         self.board.running = len(self._running)
 
-    def _decide(self, task: Task, items: Sequence[Item]) -> None:
+    def _decide(self, task: Task, items: Sequence[Outcome]) -> None:
         rows: list[Decision] = []
         failures: list[tuple[str, str, int]] = []
         entered: list[tuple[str, str]] = []
@@ -332,7 +332,7 @@ class Conveyor:
         self._decided += 1
         self.board.tasks = self._decided
 
-    def _watch(self, items: Sequence[Item]) -> None:
+    def _watch(self, items: Sequence[Outcome]) -> None:
         """Stop a run that fails all along, or that yields nothing any more."""
         errors = [i.error for i in items if isinstance(i, Failure)]
         self._recent.append(errors[0] if errors and len(errors) == len(items) else "")

@@ -21,7 +21,7 @@ from synthgen.types import Capabilities, Completion, Request, Sample, Seed
 
 
 @dataclass(slots=True)
-class Outcome:
+class Ended:
     """What came of a run."""
 
     ending: Ending
@@ -69,10 +69,10 @@ def run(
     retries: int = 0,
     values: dict[str, Any] | None = None,
     context_tokens: int | None = None,
-) -> Outcome:
+) -> Ended:
     """One run of a recipe over `answer`; the store stays in `folder`."""
 
-    async def main() -> Outcome:
+    async def main() -> Ended:
         backend = Recording(answer, context_tokens=context_tokens)
         store = Store(folder)
         speaker = Speaker("recording", Pool([backend], concurrency=concurrency, retries=retries), await backend.probe())
@@ -91,7 +91,7 @@ def run(
             await speaker.pool.aclose()
             store.close()
         with reading(folder) as db:
-            return Outcome(ending, list(accepted(db, count)), waterfall(db, count), backend, asking)
+            return Ended(ending, list(accepted(db, count)), waterfall(db, count), backend, asking)
 
     return asyncio.run(main())
 

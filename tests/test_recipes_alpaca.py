@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
-from kit import SEEDS, Outcome, capabilities, recipe_of, run, seed
+from kit import SEEDS, Ended, capabilities, recipe_of, run, seed
 
 from synthgen import output
 from synthgen.asking import Speaker
@@ -45,7 +45,7 @@ def listed(*tasks: tuple[str, str, str], first: int = 4, none: str = "<noinput>"
     return "\n###\n".join(rows)
 
 
-def one(tmp_path: Path, answer: str | Completion, **more: Any) -> Outcome:
+def one(tmp_path: Path, answer: str | Completion, **more: Any) -> Ended:
     """One task, whatever comes of it."""
     return run(tmp_path, lambda _: answer, count=1, concurrency=1, **more)
 
@@ -69,11 +69,11 @@ def triples(found: Any) -> list[tuple[str, str, str]]:
     return [(*item.input_split, item.messages[-1].content) for item in found]
 
 
-def prompt_of(outcome: Outcome, at: int = 0) -> str:
+def prompt_of(outcome: Ended, at: int = 0) -> str:
     return "\n".join(m.content for m in outcome.backend.requests[at].prompt if not isinstance(m, str))
 
 
-def body_of(outcome: Outcome, at: int = 0) -> dict[str, Any]:
+def body_of(outcome: Ended, at: int = 0) -> dict[str, Any]:
     found: dict[str, Any] = orjson.loads(outcome.backend.requests[at].body)
     return found
 
@@ -83,7 +83,7 @@ def body_of(outcome: Outcome, at: int = 0) -> dict[str, Any]:
 
 def test_the_published_numbers_are_the_defaults() -> None:
     knobs = {name: (k.value("en"), k.value("zh")) for name, k in find("alpaca").knobs().items()}
-    assert knobs == {"shown": (3, 3), "items": (20, 10), "novelty": (0.7, 0.7), "novelty_cjk": (0.8, 0.8)}
+    assert knobs == {"shown": (3, 3), "listed": (20, 10), "novelty": (0.7, 0.7), "novelty_cjk": (0.8, 0.8)}
     english = SamplingParams(temperature=1.0, top_p=1.0, max_tokens=3072)
     assert recipe_of("alpaca").sampling == english
     assert recipe_of("alpaca", "zh", CHINESE).sampling == SamplingParams(temperature=1.0, top_p=1.0, max_tokens=1024)
@@ -128,10 +128,10 @@ def test_three_seeds_are_shown_and_the_list_goes_on_at_four(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("values", "lead", "tail"),
     [
-        ({"shown": "2", "items": "10"}, "list of 10 tasks", "Go on with tasks 3 to 10,"),
-        ({"shown": "1", "items": "2"}, "list of 2 tasks", "Go on with task 2,"),
-        ({"shown": "4", "items": "3"}, "list of 5 tasks", "Go on with task 5,"),  # never fewer than one new
-        ({"shown": "20", "items": "20"}, "list of 20 tasks", "Go on with tasks 5 to 20,"),  # there are but four seeds
+        ({"shown": "2", "listed": "10"}, "list of 10 tasks", "Go on with tasks 3 to 10,"),
+        ({"shown": "1", "listed": "2"}, "list of 2 tasks", "Go on with task 2,"),
+        ({"shown": "4", "listed": "3"}, "list of 5 tasks", "Go on with task 5,"),  # never fewer than one new
+        ({"shown": "20", "listed": "20"}, "list of 20 tasks", "Go on with tasks 5 to 20,"),  # there are but four seeds
     ],
 )
 def test_first_and_total_follow_the_knobs(values: dict[str, str], lead: str, tail: str, tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_an_item_without_its_output_costs_no_other() -> None:
 def test_items_beyond_the_total_are_dropped() -> None:
     many = [(f"{t[0]} {n}", t[1], t[2]) for n in range(8) for t in TASKS]
     assert len(items(listed(*many))) == 17
-    assert len(items(listed(*many), values={"items": "6", "shown": "2"})) == 4
+    assert len(items(listed(*many), values={"listed": "6", "shown": "2"})) == 4
     assert triples(items(listed(*many)))[-1] == many[16]
 
 
@@ -413,7 +413,7 @@ def _fitted(context_tokens: int | None, lang: str = "en", **more: Any) -> Recipe
 @pytest.mark.parametrize("context_tokens", [None, 32_768, 8_192])
 def test_a_large_context_changes_nothing(context_tokens: int | None) -> None:
     recipe = _fitted(context_tokens)
-    assert (recipe.shown, recipe.items, recipe.notes) == (3, 20, [])  # type: ignore[attr-defined]
+    assert (recipe.shown, recipe.listed, recipe.notes) == (3, 20, [])  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("context_tokens", [512, 768, 1024])
@@ -422,15 +422,15 @@ def test_a_small_context_takes_demonstrations_and_items_and_says_so_once(context
     recipe: Any = _fitted(context_tokens, lang)
     full = 20 if lang == "en" else 10
     assert 1 <= recipe.shown <= 3
-    assert recipe.shown < recipe.items < full
+    assert recipe.shown < recipe.listed < full
     (note,) = recipe.notes
     assert note.startswith(f"fitted to a context of {context_tokens:,} tokens: ")
-    assert f"lists of {recipe.items} instead of {full}" in note
+    assert f"lists of {recipe.listed} instead of {full}" in note
     assert (f"{recipe.shown} of 3 demonstrations" in note) == (recipe.shown < 3)
     tasks = recipe.tasks(read_seeds([folder("seeds") / lang]), Random(0))
     for _ in range(50):
         shown = next(tasks).vars["demonstrations"]
-        messages = recipe.render("tasks", demonstrations=shown, first=len(shown) + 1, total=recipe.items)
+        messages = recipe.render("tasks", demonstrations=shown, first=len(shown) + 1, total=recipe.listed)
         assert sum(COUNT_TOKENS(m.content) for m in messages) < 0.8 * context_tokens, "there is room for an answer"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
-from kit import SEEDS, Outcome, capabilities, recipe_of, run, seed
+from kit import SEEDS, Ended, capabilities, recipe_of, run, seed
 
 from synthgen import output
 from synthgen.asking import Speaker
@@ -90,13 +90,13 @@ PLAIN: dict[str, Step | Callable[[Request], Step]] = {
 }
 
 
-def once(tmp_path: Path, count: int = 1, seeds: tuple[Seed, ...] = EIGHT, **more: Any) -> Outcome:
+def once(tmp_path: Path, count: int = 1, seeds: tuple[Seed, ...] = EIGHT, **more: Any) -> Ended:
     """A run with one place; what is not given is answered plainly."""
     steps = {name: more.pop(name.replace(" ", "_"), answer) for name, answer in PLAIN.items()}
     return run(tmp_path, answering(steps), recipe="self-instruct", seeds=seeds, count=count, concurrency=1, **more)
 
 
-def asked(outcome: Outcome, step: str) -> list[Request]:
+def asked(outcome: Ended, step: str) -> list[Request]:
     return [r for r in outcome.backend.requests if step_of(r) == step]
 
 

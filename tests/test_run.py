@@ -14,13 +14,13 @@ from typing import Any
 
 import orjson
 import pytest
-from kit import SEEDS, Outcome, run
+from kit import SEEDS, Ended, run
 from rouge_score import rouge_scorer
 
 from synthgen import output
 from synthgen.backends.recording import Recording
 from synthgen.errors import BackendError, NotAllowed, RequestRefused
-from synthgen.recipe import Ask, Item, Recipe, sample
+from synthgen.recipe import Ask, Outcome, Recipe, sample
 from synthgen.run import BARREN_TASKS, FIRST_LAG, LAST_LAG, Grown, lag
 from synthgen.store import Store
 from synthgen.types import Completion, Request, Seed, Task
@@ -111,7 +111,7 @@ def rejected(folder: Path, count: int | None) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in (folder / "rejected.jsonl").read_bytes().splitlines()]
 
 
-def asked(outcome: Outcome) -> Counter[bytes]:
+def asked(outcome: Ended) -> Counter[bytes]:
     """Requests by identity, of which the seed is a part."""
     return Counter(r.body + b"%d" % (r.sampling.seed or 0) for r in outcome.backend.requests)
 
@@ -513,7 +513,7 @@ class Finite(Recipe):
     def tasks(self, seeds: Sequence[Seed], rng: Random) -> Iterator[Task]:
         yield from (Task(f"{n:06d}", {}) for n in range(3))
 
-    async def run(self, task: Task, ask: Ask) -> list[Item]:
+    async def run(self, task: Task, ask: Ask) -> list[Outcome]:
         reply = await ask(f"Say {task.id}")
         return [sample(reply.text, "", "So it is.")]
 

@@ -101,7 +101,7 @@ def test_dry_run_asks_nothing_and_writes_nothing(tmp_path: Path) -> None:
     done = synthgen("generate", "alpaca", "--count", "10", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "<noinput>" in done.stdout
-    assert "requests at least" in done.stdout
+    assert "requests if all is accepted" in done.stdout
     assert not (tmp_path / "runs").exists()
 
 

@@ -150,10 +150,11 @@ def alpaca_rows(
                 other = rng.choice(tasks)
                 shown[i] = {"instruction": other[0], "input": other[1], "output": other[2]}
         first = len(shown) + 1
-        new = max(1, recipe.items - len(shown))
+        new = max(1, recipe.listed - len(shown))
         picked = rng.sample(tasks, new)
         while not writer.add(
-            recipe.render("tasks", demonstrations=shown, first=first, total=recipe.items), labelled(first, picked, lang)
+            recipe.render("tasks", demonstrations=shown, first=first, total=recipe.listed),
+            labelled(first, picked, lang),
         ):
             picked = picked[:-1]
             if not picked:

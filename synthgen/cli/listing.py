@@ -84,7 +84,10 @@ _PROMPTS = click.option(
 @_PROMPTS
 @_JSON
 def prompts_list(folders: tuple[Path, ...], json_: bool) -> None:
-    """Every template by name, with what it is for."""
+    """Every template by name, with what it is for.
+
+    Example: synthgen prompts list
+    """
     from synthgen import prompts as room
 
     rows = [(name, room.read(path)) for name, path in room.available(folders)]
@@ -98,41 +101,62 @@ def prompts_list(folders: tuple[Path, ...], json_: bool) -> None:
 @prompts.command("show")
 @click.argument("name")
 @_PROMPTS
-def prompts_show(name: str, folders: tuple[Path, ...]) -> None:
-    """Print a template."""
+@_JSON
+def prompts_show(name: str, folders: tuple[Path, ...], json_: bool) -> None:
+    """Print a template.
+
+    Example: synthgen prompts show alpaca/tasks.zh
+    """
     from synthgen import prompts as room
 
     lang = name.rsplit(".", 1)[-1] if name.endswith((".en", ".zh")) else "en"
-    click.echo(room.load(name.removesuffix(f".{lang}"), lang, folders).path.read_text(encoding="utf-8"), nl=False)
+    found = room.load(name.removesuffix(f".{lang}"), lang, folders)
+    text = found.path.read_text(encoding="utf-8")
+    if json_:
+        as_json({"name": name, "path": str(found.path), "header": dict(found.header), "text": text})
+    else:
+        click.echo(text, nl=False)
 
 
 @prompts.command("copy")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-def prompts_copy(folder: Path) -> None:
-    """Copy the built-in templates into FOLDER, to change them there and give it to --prompts."""
+@_JSON
+def prompts_copy(folder: Path, json_: bool) -> None:
+    """Copy the built-in templates into FOLDER, to change them there and give it to --prompts.
+
+    Example: synthgen prompts copy my-prompts
+    """
     from synthgen import prompts as room
     from synthgen.errors import UsageError
 
-    for name, path in room.available():
-        target = folder / f"{name}.jinja"
+    targets = {folder / f"{name}.jinja": path for name, path in room.available()}
+    for target in targets:
         if target.exists():
             raise UsageError(f"{target}: is there already; give an empty folder")
+    for target, path in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-        click.echo(str(target))
+        if not json_:
+            click.echo(str(target))
+    if json_:
+        as_json({"copied": [str(target) for target in targets]})
 
 
 @prompts.command("check")
+@click.argument("more", nargs=-1, metavar="[FOLDER]...", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @_PROMPTS
 @_JSON
-def prompts_check(folders: tuple[Path, ...], json_: bool) -> int:
-    """Hold every template against its header; exit 1 if one is at fault."""
+def prompts_check(more: tuple[Path, ...], folders: tuple[Path, ...], json_: bool) -> int:
+    """Hold every template against its header; exit 1 if one is at fault.
+
+    Example: synthgen prompts check my-prompts
+    """
     from synthgen import prompts as room
     from synthgen.errors import UsageError
 
     faults = []
     number = 0
-    for _, path in room.available(folders):
+    for _, path in room.available((*more, *folders)):
         number += 1
         try:
             room.read(path)
@@ -158,7 +182,10 @@ def seeds() -> None:
 @seeds.command("list")
 @_JSON
 def seeds_list(json_: bool) -> None:
-    """The built-in sets."""
+    """The built-in sets.
+
+    Example: synthgen seeds list
+    """
     from synthgen.data import folder
     from synthgen.seeds import read_seeds
 
@@ -179,7 +206,10 @@ def seeds_list(json_: bool) -> None:
 @click.option("-n", "number", type=click.IntRange(min=1), default=5, show_default=True, help="How many.")
 @_JSON
 def seeds_show(path: str, number: int, json_: bool) -> None:
-    """Read seed tasks: PATH is en, zh, a file, a folder or hf:owner/name."""
+    """Read seed tasks: PATH is en, zh, a file, a folder or hf:owner/name.
+
+    Example: synthgen seeds show zh -n 2
+    """
     from synthgen.data import folder
     from synthgen.seeds import read_seeds
 

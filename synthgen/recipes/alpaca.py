@@ -10,7 +10,7 @@ from statistics import median
 
 from synthgen import parsing
 from synthgen.errors import UsageError
-from synthgen.recipe import Ask, Item, Recipe, demonstrations, knob, sample
+from synthgen.recipe import Ask, Outcome, Recipe, demonstrations, knob, sample
 from synthgen.types import Rejection, SamplingParams, Seed, Task
 
 # BELLE strips "ask GPT to ..." from the front of an instruction, and drops what still speaks of GPT. A task about
@@ -32,7 +32,7 @@ class Alpaca(Recipe):
     endless = True
 
     shown = knob(3, "seed tasks shown in a request", low=1, high=20)
-    items = knob(20, "tasks in the list, those shown included", low=2, high=60, zh=10)
+    listed = knob(20, "tasks in the list, those shown included", low=2, high=60, zh=10)
 
     def own_sampling(self) -> SamplingParams:
         # Alpaca's stop "20." and its logit bias are left out on purpose: the one cuts any text with "2020." or
@@ -48,7 +48,7 @@ class Alpaca(Recipe):
         room = self.context_tokens - rules - 32
         sizes = [self._size(s) for s in usable]
         typical = median(sizes)
-        shown, items = self.shown, self.items
+        shown, items = self.shown, self.listed
         if items * typical > room:
             shown = max(1, min(shown, int(0.35 * room / typical)))
             items = max(shown + 1, min(items, int(room / typical)))
@@ -56,11 +56,11 @@ class Alpaca(Recipe):
         self.longest_tokens = max(int(0.45 * room / shown), min(sizes))
         long = sum(1 for size in sizes if size > self.longest_tokens)
         fewer = [f"{shown} of {self.shown} demonstrations"] if shown < self.shown else []
-        fewer += [f"lists of {items} instead of {self.items}"] if items < self.items else []
+        fewer += [f"lists of {items} instead of {self.listed}"] if items < self.listed else []
         fewer += [f"{long} long seeds not shown"] if long else []
         if fewer:
             self.notes.append(f"fitted to a context of {self.context_tokens:,} tokens: {', '.join(fewer)}")
-        self.shown, self.items = shown, items
+        self.shown, self.listed = shown, items
 
     def _size(self, seed: Seed) -> int:
         fields = seed.fields
@@ -74,12 +74,12 @@ class Alpaca(Recipe):
             yield Task(f"{i:06d}", vars_)
 
     def most_per_task(self) -> int:
-        return max(1, self.items - self.shown)
+        return max(1, self.listed - self.shown)
 
-    async def run(self, task: Task, ask: Ask) -> list[Item]:
+    async def run(self, task: Task, ask: Ask) -> list[Outcome]:
         shown = task.vars["demonstrations"]
         first = len(shown) + 1
-        total = max(first, self.items)
+        total = max(first, self.listed)
         prompt = self.render("tasks", demonstrations=shown, first=first, total=total)
         reply = await ask(prompt, sampling=self.sampling)
         found = parsing.triples(reply.text)
@@ -90,7 +90,7 @@ class Alpaca(Recipe):
             items[-1] = Rejection("truncated", "the last task of an answer that was cut")
         return items[: total - first + 1]
 
-    def _item(self, triple: parsing.Triple, parents: list[str]) -> Item:
+    def _item(self, triple: parsing.Triple, parents: list[str]) -> Outcome:
         instruction = triple.instruction
         if self.lang == "zh":
             instruction = _WRAPPER.sub("", instruction)

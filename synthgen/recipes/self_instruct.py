@@ -12,7 +12,7 @@ from synthgen import filters, parsing
 from synthgen.data import folder
 from synthgen.dedup import NoveltyByScript
 from synthgen.errors import UsageError
-from synthgen.recipe import Ask, Item, Pool, Recipe, gather, knob, sample, thresholds
+from synthgen.recipe import Ask, Outcome, Pool, Recipe, gather, knob, sample, thresholds
 from synthgen.seeds import read_seeds
 from synthgen.types import Completion, Rejection, Sample, SamplingParams, Seed, Task
 
@@ -131,7 +131,7 @@ class SelfInstruct(Recipe):
     def more_requests(self) -> int:
         return 1 if self.classification_only else 2
 
-    async def run(self, task: Task, ask: Ask) -> list[Item]:
+    async def run(self, task: Task, ask: Ask) -> list[Outcome]:
         shown = task.vars["demonstrations"]
         prompt = self.render(
             "instructions",
@@ -148,7 +148,7 @@ class SelfInstruct(Recipe):
             return [Rejection("parse", f"no numbered instruction in the answer: {reply.text[:200]!r}")]
         local = NoveltyByScript(*thresholds(self))
         fresh: list[str] = []
-        items: list[Item] = []
+        items: list[Outcome] = []
         for text in found[: self.new]:
             instruction = _tidy(text)
             unfit = self._unfit(instruction, local, ask)
@@ -173,7 +173,7 @@ class SelfInstruct(Recipe):
             )
         return None
 
-    async def _instances(self, instruction: str, parents: list[str], ask: Ask) -> list[Item]:
+    async def _instances(self, instruction: str, parents: list[str], ask: Ask) -> list[Outcome]:
         known = self._demonstrations
         labelled = self.classification_only
         if not labelled:
@@ -194,7 +194,7 @@ class SelfInstruct(Recipe):
 
     def _kept(
         self, instruction: str, pairs: list[tuple[str, str]], reply: Completion, meta: dict[str, Any]
-    ) -> list[Item]:
+    ) -> list[Outcome]:
         """The instance filters of step 4, in the paper's order."""
         if reply.finish_reason == "length":
             pairs = pairs[:-1]
