@@ -31,7 +31,7 @@ IN_FLIGHT = 16
 COMMIT = 8
 DELAY_SECONDS = 0.1
 # One new task a request, so that the samples take 150 requests and not ten.
-RECIPES = {"alpaca": ("--set", "items=4"), "self-instruct": ()}
+RECIPES = {"alpaca": ("--set", "listed=4"), "self-instruct": ()}
 
 
 @dataclass(frozen=True, slots=True)
