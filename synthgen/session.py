@@ -209,7 +209,7 @@ class Session:
     def _conveyor(self, store: Store, asking: Asking) -> Conveyor:
         if store.meta("recipe") is not None:
             self._check_same(store.meta("recipe"), store.meta("lang"))
-        seen, identity = self._seen(), self._identity()
+        seen, identity = self._seen(), json.loads(json.dumps(self._identity()))  # tuples are lists in what is stored
         before = json.loads(store.meta("identity") or "null")
         if before is not None and before != identity:
             other = ", ".join(k.replace("_", " ") for k in sorted(identity) if before.get(k) != identity[k])
