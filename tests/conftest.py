@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from faulty import Faulty
+from faulty import serving as faulty_serving
 from vllm_server import START_SECONDS, Server, serving, why_unusable
 
 VLLM_FIXTURES = {"vllm_python", "vllm_url", "vllm_factory"}
@@ -58,3 +60,17 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no shared data beside the checkout (SYNTHGEN_SHARED_DATA names it)")
     return folder
+
+
+@pytest.fixture(scope="module")
+def shared_server() -> Iterator[Faulty]:
+    """A server that misbehaves on demand, one for a module."""
+    with faulty_serving() as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server: Faulty) -> Faulty:
+    """The same, as good as new."""
+    shared_server.reset()
+    return shared_server

@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from faulty import Faulty, serving, synthgen
+from faulty import Faulty, synthgen
 
 GOOD = {"instruction": "Name a river.", "input": "", "output": "The Rhine."}
 
 
 def jsonl(*rows: object) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-@pytest.fixture(scope="module")
-def shared_server() -> Iterator[Faulty]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def server(shared_server: Faulty) -> Faulty:
-    shared_server.reset()
-    return shared_server
 
 
 # --- words ------------------------------------------------------------------------------------------------------------

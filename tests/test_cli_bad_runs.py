@@ -15,19 +15,7 @@ from pathlib import Path
 import orjson
 import pytest
 from command import environment
-from faulty import Faulty, data, generate, serving, synthgen
-
-
-@pytest.fixture(scope="module")
-def shared_server() -> Iterator[Faulty]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def server(shared_server: Faulty) -> Faulty:
-    shared_server.reset()
-    return shared_server
+from faulty import Faulty, data, generate, synthgen
 
 
 @pytest.fixture(scope="module")

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
 import pytest
 from aiohttp import web
-from faulty import DATA, Faulty, data, generate, rows, said, serving, synthgen
+from faulty import DATA, Faulty, data, generate, rows, said, synthgen
 
 KEY = "sk-never-to-be-seen-0123456789"
-
-
-@pytest.fixture(scope="module")
-def shared_server() -> Iterator[Faulty]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def server(shared_server: Faulty) -> Faulty:
-    shared_server.reset()
-    return shared_server
 
 
 def page(status: int, text: str, kind: str = "application/json") -> web.Response:

@@ -8,17 +8,9 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from brute import lcs
 
 from synthgen.dedup import Novelty, NoveltyByScript, Seen, key, words
-
-
-def _lcs(a: list[str], b: list[str]) -> int:
-    row = [0] * (len(b) + 1)
-    for x in a:
-        last = 0
-        for j, y in enumerate(b, 1):
-            last, row[j] = row[j], last + 1 if x == y else max(row[j], row[j - 1])
-    return row[-1]
 
 
 def test_words_on_ascii_equal_the_reference_tokenizer() -> None:
@@ -88,7 +80,7 @@ def test_against_brute_force(tenths: int) -> None:
     for n in range(300):
         text = " ".join(rng.choice("abcde") for _ in range(rng.randint(0, 40)))
         tokens = text.split()
-        scores = [Fraction(2 * _lcs(tokens, s), len(tokens) + len(s)) if tokens and s else Fraction(0) for s in stored]
+        scores = [Fraction(2 * lcs(tokens, s), len(tokens) + len(s)) if tokens and s else Fraction(0) for s in stored]
         best = max((s for s in scores if s > threshold), default=None)
         near = pool.nearest(text)
         if best is None:
