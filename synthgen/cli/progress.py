@@ -102,15 +102,15 @@ class Watch:
             f"{usage.completion_tokens / seconds:,.0f} tok/s",
             f"{flying} in flight",
         ]
+        gained = board.accepted - conveyor.accepted_before
+        if board.target is not None and gained:
+            left = (board.target - board.accepted) * seconds / gained
+            pieces.append(f"ETA {int(left // 60)}:{int(left % 60):02d}")
         if board.rejected:
             most = ", ".join(f"{reason} {n}" for reason, n in board.rejected.most_common(3))
             pieces.append(f"rejected {sum(board.rejected.values())} ({most})")
         if board.failed:
             pieces.append(f"failed {board.failed}")
-        gained = board.accepted - conveyor.accepted_before
-        if board.target is not None and gained:
-            left = (board.target - board.accepted) * seconds / gained
-            pieces.append(f"ETA {int(left // 60)}:{int(left % 60):02d}")
         return " · ".join(pieces)
 
 
