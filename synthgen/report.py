@@ -32,6 +32,7 @@ class Summary:
     served: int = 0
     seconds: float | None = None
     process: int | None = None
+    pace: float | None = None  # requests a second, of a live run
     models: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
 
@@ -56,6 +57,7 @@ class Summary:
             "tokens_per_accepted": round(tokens / accepted, 1) if accepted else None,
             "seconds": None if self.seconds is None else round(self.seconds, 2),
             "live_process": self.process,
+            "requests_per_second": None if self.pace is None else round(self.pace, 2),
             "files": dict(self.files),
         }
 
@@ -80,6 +82,7 @@ def print_status(summary: Summary) -> None:
     """The same for a run that may still be live."""
     out = console()
     live = f"live, process {summary.process}" if summary.process is not None else "not running"
+    live += f", {summary.pace:.1f} requests/s" if summary.pace is not None else ""
     goal = "all" if summary.target is None else str(summary.target)
     out.print(escape(f"{summary.recipe} ({summary.lang}): {summary.falls.accepted} of {goal} accepted, {live}"))
     out.print(_waterfall(summary))

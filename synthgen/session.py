@@ -218,7 +218,19 @@ class Session:
                 "the earlier command brings them back"
             )
             store.forget_decisions(0)
-        store.start(identity=json.dumps(identity), recipe=self.kind.name, lang=self.lang)
+        store.start(
+            began=time.time(),
+            stored_before=store.completions,
+            identity=json.dumps(identity),
+            recipe=self.kind.name,
+            lang=self.lang,
+        )
+            began=time.time(),
+            stored_before=store.completions,
+            identity=json.dumps(identity),
+            recipe=self.kind.name,
+            lang=self.lang,
+        )
         output.write_json(self.out / "run.json", self._about())
         speaker = self.speakers["default"]
         plan = Plan(

@@ -100,6 +100,11 @@ class Store:
         """A value that belongs to the run as a whole, None if it was never set."""
         return self._one("select value from meta where name = ?", name)
 
+    @property
+    def completions(self) -> int:
+        """How many answers were stored when the run was opened, or since."""
+        return self._next - 1
+
     def find(self, key: bytes) -> Completion | None:
         """The stored answer to a request, None if it was never answered."""
         row = self._reader.execute(
@@ -303,6 +308,15 @@ def totals(db: sqlite3.Connection) -> tuple[int, int, int]:
         "select count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0) from completion"
     ).fetchone()
     return int(row[0]), int(row[1]), int(row[2])
+
+
+def pace(db: sqlite3.Connection, now: float) -> float | None:
+    """Requests a second since the run was last taken up; None for one that never began."""
+    found = dict(db.execute("select name, value from meta where name in ('began', 'stored_before')"))
+    if len(found) < 2 or now <= found["began"]:
+        return None
+    stored = db.execute("select coalesce(max(n), 0) from completion").fetchone()[0]
+    return float(stored - found["stored_before"]) / (now - float(found["began"]))
 
 
 def holder(folder: Path) -> int | None:

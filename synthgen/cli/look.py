@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ def status(run: Path, json_: bool) -> None:
     with output.reading(run) as db:
         falls = output.waterfall(db, about.get("count"))
         requests, prompt_tokens, completion_tokens = store.totals(db)
+        pace = store.pace(db, time.time())
+    process = store.holder(run)
     summary = report.Summary(
         recipe=about["recipe"],
         lang=about["lang"],
@@ -37,7 +40,8 @@ def status(run: Path, json_: bool) -> None:
         requests=requests,
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
-        process=store.holder(run),
+        process=process,
+        pace=pace if process is not None else None,
     )
     if json_:
         as_json(summary.as_dict())
