@@ -225,12 +225,6 @@ class Session:
             recipe=self.kind.name,
             lang=self.lang,
         )
-            began=time.time(),
-            stored_before=store.completions,
-            identity=json.dumps(identity),
-            recipe=self.kind.name,
-            lang=self.lang,
-        )
         output.write_json(self.out / "run.json", self._about())
         speaker = self.speakers["default"]
         plan = Plan(
