@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -305,6 +306,9 @@ def test_a_bug_in_the_thread_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPat
     for _ in range(2):
         with pytest.raises(NotAllowed, match="has died"):
             answers(model, ask("x"), ask("y"))
+    until = time.monotonic() + 10  # those that waited are told first, then the thread ends
+    while not told and time.monotonic() < until:
+        time.sleep(0.01)
     assert told == ["broken"]
 
 
