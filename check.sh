@@ -41,6 +41,7 @@ vllm_venv() {
         links+=(--find-links "$folder")
     done
     "$python" -m pip install -qq uv
+    export UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 # certificates as pip takes them (the new name, and the old)
     install() { .venv-vllm/bin/uv pip install --quiet --python "$python" ${links[@]+"${links[@]}"} "$@"; }
     if ! install --dry-run --no-deps "$torch" 2>/dev/null; then
         torch=torch==2.13.0
