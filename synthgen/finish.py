@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synthgen import output
+from synthgen.asking import Usage
 from synthgen.formats import formats
 from synthgen.formats.card import card, dataset_info
 from synthgen.formats.write import write_bytes
 from synthgen.report import Summary
+from synthgen.run import Board
 from synthgen.store import totals
 
 
@@ -26,6 +28,10 @@ class About:
     seeds: Sequence[str]
     command: str
     former: Sequence[str] = ()
+
+
+# An interrupted run ends within two seconds: more rows than this are written by the command that goes on.
+MOST_ROWS_AT_AN_INTERRUPT = 15_000
 
 
 def finish(folder: Path, about: About, note: Callable[[str], None], *, served: int, seconds: float) -> Summary:
@@ -68,6 +74,22 @@ def finish(folder: Path, about: About, note: Callable[[str], None], *, served: i
         seconds=seconds,
         models=about.models,
         files=files,
+    )
+
+
+def counted(about: About, board: Board, usage: Usage, seconds: float) -> Summary:
+    """The counts of a run whose files are left as they were."""
+    return Summary(
+        recipe=about.recipe,
+        lang=about.lang,
+        target=about.count,
+        falls=output.Waterfall(board.accepted, board.rejected, board.failed),
+        requests=usage.requests,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        served=usage.served,
+        seconds=seconds,
+        models=about.models,
     )
 
 

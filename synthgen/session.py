@@ -21,7 +21,7 @@ from synthgen.data import folder
 from synthgen.dedup import NoveltyByScript, Seen, cjk_share
 from synthgen.errors import NotAllowed, UsageError
 from synthgen.filters import parts
-from synthgen.finish import About, finish
+from synthgen.finish import MOST_ROWS_AT_AN_INTERRUPT, About, counted, finish
 from synthgen.formats import open_format
 from synthgen.load import Pool, allow_files
 from synthgen.recipe import Recipe, Setting, thresholds
@@ -199,7 +199,13 @@ class Session:
                 [Path(p).name for p in self._paths], shlex.join(self.wish.command), self._former,
             )  # fmt: skip
             seconds = time.monotonic() - began  # the folder is still ours while its files are written
-            summary = finish(self.out, about, self._note, served=asking.usage.served, seconds=seconds)
+            if ending.code in (130, 143) and conveyor.board.accepted > MOST_ROWS_AT_AN_INTERRUPT:
+                self._note(
+                    f"{self.out}: {conveyor.board.accepted:,} samples are stored; the same command writes the files"
+                )
+                summary = counted(about, conveyor.board, asking.usage, seconds)
+            else:
+                summary = finish(self.out, about, self._note, served=asking.usage.served, seconds=seconds)
         except sqlite3.Error as error:
             raise explain(error, self.out) from error
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,10 @@ import pytest
 from faulty import Faulty
 from faulty import serving as faulty_serving
 from vllm_server import START_SECONDS, Server, serving, why_unusable
+
+# A shell that starts a job in the background lets it ignore Ctrl-C, and every process below it: the tests send it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 VLLM_FIXTURES = {"vllm_python", "vllm_url", "vllm_factory"}
 
