@@ -42,13 +42,11 @@ class Usage:
     served: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    cut: int = 0
 
     def add(self, completion: Completion) -> None:
         self.requests += 1
         self.prompt_tokens += completion.prompt_tokens or 0
         self.completion_tokens += completion.completion_tokens or 0
-        self.cut += completion.finish_reason == "length"
 
 
 @dataclass(slots=True)

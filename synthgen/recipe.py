@@ -180,7 +180,7 @@ class Recipe(ABC):
 
     def tasks(self, seeds: Sequence[Seed], rng: Random) -> Iterator[Task]:
         """Tasks, lazily, endless where the recipe can make ever more; `rng` is its only source of chance."""
-        raise NotImplementedError(f"{type(self).__name__} defines neither tasks() nor rounds()")
+        raise UsageError(f"the recipe {self.name} defines neither tasks() nor rounds()")
 
     def rounds(self, seeds: Sequence[Seed], pool: Pool, rng: Random) -> Iterator[Task]:
         """The same for a recipe that grows its own seeds: `pool` is what it may see at each next()."""

@@ -61,7 +61,6 @@ class Board:
     tasks: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     failed: int = 0
-    running: int = 0
 
 
 class Grown:
@@ -198,7 +197,6 @@ class Conveyor:
         if self._running:
             await asyncio.gather(*self._running, return_exceptions=True)
         self._running.clear()
-        self.board.running = 0
 
     def _reached(self) -> bool:
         return self.plan.count is not None and self.board.accepted >= self.plan.count
@@ -221,7 +219,6 @@ class Conveyor:
             if since % _YIELD_EVERY == 0:  # answers from the store never suspend: let the others have a turn
                 await asyncio.sleep(0)
                 self._decide_ready()
-        self.board.running = len(self._running)
 
     def _may_start(self) -> bool:
         if self._ending is not None or self._exhausted or self._reached():
@@ -276,7 +273,6 @@ class Conveyor:
             task, items = self._done.pop(self._decided)
             self._decide(task, items)
             self._watch(items)
-        self.board.running = len(self._running)
 
     def _decide(self, task: Task, items: Sequence[Outcome]) -> None:
         rows: list[Decision] = []

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from synthgen.errors import UsageError
-from synthgen.rows import Fault, Row, count_rows, read_rows, scan_rows
+from synthgen.rows import Fault, Row, read_rows, scan_rows
 from synthgen.rows.text import MAX_LINE_BYTES
 
 ROWS = [{"a": 1, "t": "x {{ 7*7 }} <|im_end|> ### "}, {"a": 2, "t": "中文\u2028\n行"}]
@@ -38,7 +38,7 @@ def test_json_lines_come_with_their_line_numbers(tmp_path: Path) -> None:
     path = put(tmp_path / "s.jsonl", lines_of([ROWS[0]]) + "\n  \n" + lines_of([ROWS[1]]))
     assert list(read_rows(path)) == [Row(ROWS[0], f"{path}:1"), Row(ROWS[1], f"{path}:4")]
     assert list(read_rows(str(path))) == list(read_rows(path))
-    assert count_rows(path) == 2
+    assert len(list(scan_rows(path))) == 2
 
 
 @pytest.mark.parametrize("name", ["s.jsonl", "s.ndjson", "s.json", "S.JSONL"])
@@ -76,7 +76,7 @@ def test_a_broken_line_is_named_with_its_column(tmp_path: Path) -> None:
     assert text.startswith(f"{path}:37: not JSON (")
     assert text.endswith("at column 12); fix or delete the line")
     found = list(scan_rows(path))
-    assert len(found) == count_rows(path) == 39
+    assert len(found) == len(list(scan_rows(path))) == 39
     assert [n for n, row in enumerate(found, 1) if isinstance(row, Fault)] == [37]
 
 
@@ -179,7 +179,7 @@ def test_reading_goes_on_after_a_line_too_long(tmp_path: Path) -> None:
 def test_a_line_of_exactly_the_limit_is_read(tmp_path: Path) -> None:
     line = b'{"t": "' + b"x" * (MAX_LINE_BYTES - 9) + b'"}'
     assert len(line) == MAX_LINE_BYTES
-    assert count_rows(put(tmp_path / "s.jsonl", line + b"\n" + line)) == 2
+    assert len(list(scan_rows(put(tmp_path / "s.jsonl", line + b"\n" + line)))) == 2
 
 
 @pytest.mark.parametrize(("text", "line"), [('{"a": 1}\n{"t": "\\ud800"}', 2), ('[{"a": 1},\n{"\\uDC00x": "t"}]', 2)])
@@ -221,7 +221,7 @@ def test_a_folder_is_read_by_name(tmp_path: Path) -> None:
     put(tmp_path / ".hidden.jsonl", "not rows")
     (tmp_path / "d.jsonl").mkdir()
     assert [row.fields["n"] for row in read_rows(tmp_path)] == [1, 2, "3"]
-    assert count_rows(tmp_path) == 3
+    assert len(list(scan_rows(tmp_path))) == 3
 
 
 def test_a_folder_without_rows_says_what_it_takes(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_parquet(tmp_path: Path) -> None:
     path = tmp_path / "s.parquet"
     parquet.write_table(pa.Table.from_pylist(ROWS), path)
     assert list(read_rows(path)) == [Row(ROWS[0], f"{path}:1"), Row(ROWS[1], f"{path}:2")]
-    assert count_rows(path) == 2
+    assert len(list(scan_rows(path))) == 2
     parquet.write_table(pa.Table.from_pylist([{"t": "a\0"}]), path)
     assert f"{path}:1: a NUL" in refusal(path)
     assert "not parquet" in refusal(put(tmp_path / "t.parquet", "no"))
@@ -311,6 +311,6 @@ def test_the_hub_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fake, "load_dataset", load_dataset, raising=False)
     monkeypatch.setitem(sys.modules, "datasets", fake)
     assert list(read_rows("hf:owner/name")) == [Row(row, f"hf:owner/name:{n}") for n, row in enumerate(ROWS, 1)]
-    assert count_rows("hf:owner/name:test") == 2
+    assert len(list(scan_rows("hf:owner/name:test"))) == 2
     assert asked == [("owner/name", "train", True), ("owner/name", "test", True)]
     assert refusal("hf:owner/none").startswith("hf:owner/none: cannot be read from the hub (Dataset 'owner/none'")

@@ -10,7 +10,7 @@ from synthgen.errors import UsageError
 from synthgen.rows.table import csv_rows, hub_rows, parquet_rows
 from synthgen.rows.text import Fault, Row, json_rows
 
-__all__ = ["Fault", "Row", "count_rows", "nearest_path", "read_rows", "row_files", "scan_rows"]
+__all__ = ["Fault", "Row", "nearest_path", "read_rows", "row_files", "scan_rows"]
 
 
 def read_rows(source: str | Path) -> Iterator[Row]:
@@ -33,11 +33,6 @@ def scan_rows(source: str | Path) -> Iterator[Row | Fault]:
             yield row
         if not found:
             raise UsageError(f"{path}: no rows in it; give a file with at least one")
-
-
-def count_rows(source: str | Path) -> int:
-    """How many rows there are, faulty ones included, in the memory of one of them where the file has lines."""
-    return sum(1 for _ in scan_rows(source))
 
 
 def row_files(path: Path) -> list[Path]:
