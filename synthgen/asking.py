@@ -111,9 +111,12 @@ class TaskAsk:
                 shared.usage.served += 1
                 return stored
         seeded = replace(request, sampling=replace(request.sampling, seed=int.from_bytes(key[:4], "big") >> 1))
-        completion = await shared.speaker(role).pool.complete(seeded, self._task)
+
+        async def keep(completion: Completion) -> None:
+            await shared.store.save(key, self._task, request.model, completion)
+
+        completion = await shared.speaker(role).pool.complete(seeded, self._task, keep)
         shared.usage.add(completion)
-        await shared.store.save(key, self._task, request.model, completion)
         return completion
 
 

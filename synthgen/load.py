@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from random import uniform
 from zlib import crc32
@@ -32,6 +32,9 @@ def allow_files(connections: int) -> None:
             f"{connections} requests at once need more open files than the {soft} allowed here; "
             f"give --concurrency {most} or raise the limit (ulimit -n)"
         )
+
+
+Keep = Callable[[Completion], Awaitable[None]]
 
 
 class Places:
@@ -153,9 +156,11 @@ class Pool:
         for server in self._servers:
             await server.backend.aclose()
 
-    async def complete(self, request: Request, key: str = "") -> Completion:
+    async def complete(self, request: Request, key: str = "", keep: Keep | None = None) -> Completion:
         """One completion; of equally loaded servers, requests of one `key` go to the same, for its prefix cache.
 
+        `keep` is given the completion while the request still has its place: what is in flight is never more than the
+        places, and all of it is either unanswered or not yet kept.
         Raises the last error, with `attempts`: BackendError after the retries, RequestRefused and NotAllowed at once.
         """
         loop = asyncio.get_running_loop()
@@ -170,7 +175,7 @@ class Pool:
                 assert error is not None
                 raise error from error.__cause__
             deadline = deadline or loop.time() + self._timeout_seconds
-            answer, was_silent = await self._send(server, request, deadline, trial=trial)
+            answer, was_silent = await self._send(server, request, deadline, keep, trial=trial)
             if isinstance(answer, Completion):
                 return answer
             error = answer
@@ -187,7 +192,7 @@ class Pool:
             await asyncio.sleep(pause_seconds)
 
     async def _send(
-        self, server: Server, request: Request, deadline: float, *, trial: bool
+        self, server: Server, request: Request, deadline: float, keep: Keep | None, *, trial: bool
     ) -> tuple[Completion | BackendError, bool]:
         """What came back, and whether the server was known to be silent before that."""
         loop = asyncio.get_running_loop()
@@ -196,6 +201,8 @@ class Pool:
         try:
             async with asyncio.timeout_at(deadline) as limit:
                 answer = await server.backend.complete(request)
+            if keep is not None:
+                await keep(answer)
         except BackendError as error:
             answer = error
         except TimeoutError as error:
