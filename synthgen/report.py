@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.markup import escape as markup
 from rich.table import Table
 
 from synthgen.output import Waterfall
@@ -95,14 +94,9 @@ def print_samples(rows: Sequence[Mapping[str, Any]]) -> None:
     out = console()
     if hasattr(out.file, "reconfigure"):  # a terminal of another encoding shows what it can
         out.file.reconfigure(errors="backslashreplace")
-
-    def escape(text: str) -> str:
-        """As text, not markup; what a model wrote must not steer the terminal either."""
-        return markup(_STEERING.sub("\ufffd", text))
-
     for row in rows:
         if "reason" in row:
-            out.print(f"[red]{escape(row['reason'])}[/red]  task {escape(str(row['task']))}  {escape(row['detail'])}")
+            out.print(f"[red]{_shown(row['reason'])}[/red]  task {_shown(str(row['task']))}  {_shown(row['detail'])}")
         sample = row["sample"]
         if sample is None:
             out.print()
@@ -110,16 +104,21 @@ def print_samples(rows: Sequence[Mapping[str, Any]]) -> None:
         split = sample.get("input_split")
         turns = sample["messages"]
         if split and not turns:
-            out.print(f"[cyan]instruction[/cyan] {escape(split[0])}")
+            out.print(f"[cyan]instruction[/cyan] {_shown(split[0])}")
         elif split:
-            out.print(f"[cyan]instruction[/cyan] {escape(split[0])}")
+            out.print(f"[cyan]instruction[/cyan] {_shown(split[0])}")
             if split[1]:
-                out.print(f"[cyan]input[/cyan]       {escape(split[1])}")
+                out.print(f"[cyan]input[/cyan]       {_shown(split[1])}")
             turns = turns[1:] if turns[0]["role"] == "user" else turns
         for turn in turns:
             label = "output" if turn["role"] == "assistant" and split else turn["role"]
-            out.print(f"[cyan]{label:<11}[/cyan] {escape(turn.get('content') or '')}")
+            out.print(f"[cyan]{label:<11}[/cyan] {_shown(turn.get('content') or '')}")
         out.print()
+
+
+def _shown(text: str) -> str:
+    """As text, not markup; what a model wrote must not steer the terminal either."""
+    return escape(_STEERING.sub("\ufffd", text))
 
 
 def _waterfall(summary: Summary) -> Table:

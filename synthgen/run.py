@@ -309,7 +309,7 @@ class Conveyor:
             near = self.seen.nearest(instruction)
         if near is None:
             return sample
-        return Rejection("duplicate" if near.by == "exact" else "novelty", _evidence(near), sample)
+        return Rejection("duplicate" if near.by == "exact" else "novelty", near.evidence, sample)
 
     def _enter(self, sample: Sample, entered: list[tuple[str, str]]) -> None:
         """Count an accepted sample and remember it; several instances of a task share one instruction."""
@@ -342,7 +342,3 @@ class Conveyor:
         # command goes on for two hundred more.
         elif not self._reached() and barren and barren % BARREN_TASKS == 0:
             self.stop(Ending(7, f"no sample accepted in the last {BARREN_TASKS} tasks{self._why()}"))
-
-
-def _evidence(near: Near) -> str:
-    return f"{near.score:.3f} {near.by} to {near.id}: {near.span}"

@@ -93,9 +93,6 @@ def generate(recipe: str, **given: Any) -> int:
     """
     import asyncio
 
-    from synthgen.cli.progress import quiet_threads
-
-    quiet_threads()
     wish = _wish(recipe, given)
     return asyncio.run(_generate(wish, given))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 import time
@@ -18,12 +17,6 @@ if TYPE_CHECKING:
     from synthgen.run import Conveyor, Ending
 
 _REDRAW_SECONDS, _PLAIN_SECONDS = 0.25, 10.0
-
-
-def quiet_threads() -> None:
-    """One BLAS thread for the embedded engine; only has effect before numpy is first imported."""
-    for name in ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
-        os.environ.setdefault(name, "1")
 
 
 @dataclass(slots=True)

@@ -19,6 +19,11 @@ class Near:
     by: str
     span: str = ""
 
+    @property
+    def evidence(self) -> str:
+        """The verdict in one line: score, measure, which entry, its text; an entry of the same answer has no id yet."""
+        return f"{self.score:.3f} {self.by} to {self.id or 'its neighbour'}: {self.span}"
+
 
 class Novelty:
     """Entries with one threshold; a text is near when F1 = 2 LCS / (m + n) of its tokens is above it.

@@ -168,9 +168,7 @@ class SelfInstruct(Recipe):
             return Rejection(reason, instruction, draft)
         near = ask.nearest(instruction) or local.nearest(instruction)
         if near is not None:
-            return Rejection(
-                "novelty", f"{near.score:.3f} {near.by} to {near.id or 'its neighbour'}: {near.span}", draft
-            )
+            return Rejection("novelty", near.evidence, draft)
         return None
 
     async def _instances(self, instruction: str, parents: list[str], ask: Ask) -> list[Outcome]:
