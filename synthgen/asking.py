@@ -9,29 +9,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from synthgen.backends.wire import encode, unsent_stops
-from synthgen.dedup import Near, cjk_count
+from synthgen.dedup import Near
 from synthgen.errors import UsageError
-from synthgen.load import Pool
+from synthgen.speakers import Speaker
 from synthgen.store import Store
-from synthgen.types import Capabilities, Completion, Message, Request, SamplingParams
+from synthgen.types import Completion, Message, Request, SamplingParams
 
 # Chat frames cost a few tokens a turn that no text shows.
 _FRAME_TOKENS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Speaker:
-    """A role of the run: which model answers, through which pool, and what its server can do."""
-
-    model: str
-    pool: Pool
-    capabilities: Capabilities
-
-    def count_tokens(self, text: str) -> int:
-        """Tokens of a text, by the rates measured with the server's tokenizer or by the stated estimate."""
-        other, cjk = self.capabilities.tokens_per_char
-        ideographs = cjk_count(text)
-        return int((len(text) - ideographs) * other + ideographs * cjk) + 1
 
 
 @dataclass(slots=True)
@@ -110,7 +95,9 @@ class TaskAsk:
             if stored is not None:
                 shared.usage.served += 1
                 return stored
-        seeded = replace(request, sampling=replace(request.sampling, seed=int.from_bytes(key[:4], "big") >> 1))
+        seeded = replace(
+            request, sampling=replace(request.sampling, seed=int.from_bytes(key[:4], "big") >> 1), id=key.hex()
+        )
 
         async def keep(completion: Completion) -> None:
             await shared.store.save(key, self._task, request.model, completion)

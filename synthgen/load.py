@@ -16,6 +16,8 @@ from synthgen.types import Backend, Completion, Request
 LONGEST_BACKOFF_SECONDS = 30.0
 FILES_BESIDE = 64  # the store, the data files, libraries that load late
 ERRORS_TO_LEAVE_OUT = 3
+# For servers that queue what they cannot take yet; the embedded engine has 32 slots.
+DEFAULT_PLACES = 64
 Place = tuple["Server", bool]  # and whether this is its trial
 RATE_SLACK_SECONDS = 0.1  # a late timer is made up for, a pause is not
 
@@ -124,7 +126,7 @@ class Pool:
         self,
         backends: Sequence[Backend],
         *,
-        concurrency: int,
+        concurrency: int | None,
         retries: int = 5,
         timeout_seconds: float = 600,
         rate_per_second: float | None = None,
@@ -132,7 +134,7 @@ class Pool:
         """`concurrency` is a server's; `timeout_seconds` is a request's in all, from its first sending on."""
         self.notes: list[str] = []
         self.answered = False  # by anything at all, an error among it
-        self._servers = [Server(backend, Places(concurrency)) for backend in backends]
+        self._servers = [Server(backend, Places(concurrency or DEFAULT_PLACES)) for backend in backends]
         self._retries = retries
         self._timeout_seconds = timeout_seconds
         self._seconds_between = 1 / rate_per_second if rate_per_second else 0.0
@@ -143,6 +145,16 @@ class Pool:
     @property
     def in_flight(self) -> int:
         return sum(server.places.in_flight for server in self._servers)
+
+    @property
+    def width(self) -> int:
+        """How many tasks are worth running at once."""
+        return sum(server.places.limit for server in self._servers)
+
+    @property
+    def most_at_once(self) -> int:
+        """The most connections that it will ever hold."""
+        return self.width
 
     @property
     def waiting(self) -> int:

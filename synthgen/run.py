@@ -36,10 +36,9 @@ def lag(index: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the conveyor is to reach, and how much it may do at once."""
+    """What the conveyor is to reach."""
 
     count: int | None
-    concurrency: int
     run_seed: int = 0
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -224,7 +223,7 @@ class Conveyor:
         if self._ending is not None or self._exhausted or self._reached():
             return False
         ahead = self._started - self._decided
-        if len(self._running) >= min(self.plan.concurrency, self._worth_starting()) or ahead >= REORDER_WINDOW:
+        if len(self._running) >= min(self._width(), self._worth_starting()) or ahead >= REORDER_WINDOW:
             return False
         if self.recipe.grows and self._decided < self._started - lag(self._started):
             return False
@@ -232,6 +231,10 @@ class Conveyor:
             self._next = next(self._tasks, None)
             self._exhausted = self._next is None
         return self._next is not None
+
+    def _width(self) -> int:
+        """Tasks worth running side by side: what the servers of the default role take at once."""
+        return self.asking.speaker("default").pool.width
 
     def _worth_starting(self) -> int:
         """Tasks that the rest of the target can need: at the end of a run nothing is asked for the bin."""

@@ -10,30 +10,28 @@ import shlex
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from synthgen import __version__, output, recipes
-from synthgen.asking import Asking, Speaker
-from synthgen.backends import ModelSpec, check_same_model, open_backends
+from synthgen.asking import Asking
+from synthgen.backends import ModelSpec
 from synthgen.data import folder
 from synthgen.dedup import NoveltyByScript, Seen, cjk_share
 from synthgen.errors import NotAllowed, UsageError
 from synthgen.filters import parts
 from synthgen.finish import MOST_ROWS_AT_AN_INTERRUPT, About, counted, finish
 from synthgen.formats import open_format
-from synthgen.load import Pool, allow_files
 from synthgen.recipe import Recipe, Setting, thresholds
 from synthgen.report import Summary
 from synthgen.rows import nearest_path
 from synthgen.run import Conveyor, Ending, Plan
 from synthgen.seeds import read_seeds
+from synthgen.speakers import Effort, Speaker, Speakers
 from synthgen.store import Store, explain
-from synthgen.types import Backend, Capabilities, SamplingParams, Seed
+from synthgen.types import SamplingParams, Seed
 
-# A ceiling for servers that queue what they cannot take yet; the embedded engine has 32 slots.
-DEFAULT_CONCURRENCY = 64
 # The target of a recipe that never runs out of tasks, when none is given.
 DEFAULT_COUNT = 100
 
@@ -53,10 +51,7 @@ class Wish:
     seed: int = 0
     formats: tuple[str, ...] = ()
     prompts: tuple[Path, ...] = ()
-    concurrency: int | None = None
-    timeout_seconds: float = 600.0
-    retries: int = 5
-    rate_per_second: float | None = None
+    effort: Effort = Effort()
     novel_against: tuple[Path, ...] = ()
     command: tuple[str, ...] = ()
 
@@ -73,8 +68,8 @@ class Result:
 class Session:
     """Holds what is open while one wish is being worked on; `async with` closes it."""
 
-    def __init__(self, wish: Wish, note: Callable[[str], None]) -> None:
-        """Checks everything that needs no server. Raises UsageError."""
+    def __init__(self, wish: Wish, note: Callable[[str], None], models: Speakers | None = None) -> None:
+        """Checks everything that needs no server; `models` that are given stay open. Raises UsageError."""
         self.wish, self._note = wish, note
         self.kind = recipes.find(wish.recipe)
         self._paths = tuple(map(_known, wish.seeds or ("zh" if wish.lang == "zh" else "en",)))
@@ -95,7 +90,8 @@ class Session:
         self._former: list[str] = []  # formats that an earlier command wrote here
         self._check_folder()
         self._warn_of_control_tokens()
-        self._pools: list[Pool] = []
+        self._own_models = models is None
+        self._models = models or Speakers(wish.effort)
         self.speakers: dict[str, Speaker] = {}
 
     def _check_prompts(self, path: Path) -> None:
@@ -146,25 +142,8 @@ class Session:
         return self
 
     async def _open(self) -> None:
-        concurrency = self.wish.concurrency or DEFAULT_CONCURRENCY
         for role, spec in self.wish.models.items():
-            backends = open_backends(spec)
-            pool = Pool(
-                backends,
-                concurrency=concurrency,
-                retries=self.wish.retries,
-                timeout_seconds=self.wish.timeout_seconds,
-                rate_per_second=self.wish.rate_per_second,
-            )
-            self._pools.append(pool)
-            if role == "default":  # a limit is a server's: with two of them twice as many tasks are worth running
-                self._tasks_at_once = concurrency * len(backends)
-            seen = [await b.probe() for b in backends]
-            check_same_model(backends, seen)
-            # Every server of a pool must be able to take every request: the smallest context counts.
-            contexts = [s.context_tokens for s in seen if s.context_tokens is not None]
-            common = replace(seen[0], context_tokens=min(contexts, default=None))
-            self.speakers[role] = Speaker(_model_name(backends[0], common), pool, common)
+            self.speakers[role] = await self._models.open(spec)
         speaker = self.speakers["default"]
         self.recipe = self._recipe(speaker.capabilities.context_tokens, speaker.count_tokens)
         self.recipe.fit(self.seeds)
@@ -173,13 +152,12 @@ class Session:
             for path in self.wish.novel_against
             for n, s in enumerate(output.samples_of(path)(), 1)
         ]
-        allow_files(concurrency * len(self._pools))
         for line in self.recipe.notes:
             self._note(line)
 
     async def __aexit__(self, *_: object) -> None:
-        for pool in self._pools:
-            await pool.aclose()
+        if self._own_models:
+            await self._models.aclose()
 
     async def generate(self, watch: Callable[[Conveyor], Awaitable[Ending]]) -> Result:
         """Run to the end and write the folder; `watch` runs the conveyor and shows how it goes."""
@@ -191,7 +169,7 @@ class Session:
             asking = Asking(store, self.speakers, self.wish.seed)
             conveyor = self._conveyor(store, asking)
             ending = await watch(conveyor)
-            if ending.code == 5 and store.was_empty and not any(pool.answered for pool in self._pools):
+            if ending.code == 5 and store.was_empty and not any(s.pool.answered for s in self.speakers.values()):
                 ending = Ending(NotAllowed.exit_code, ending.line)  # no server ever answered
             about = About(
                 self.kind.name, self.lang, self.count, self.formats,
@@ -235,7 +213,6 @@ class Session:
         speaker = self.speakers["default"]
         plan = Plan(
             self.count,
-            self._tasks_at_once,
             self.wish.seed,
             {
                 "recipe": self.kind.name,
@@ -309,14 +286,6 @@ def _prompts_beside(recipe: Path) -> tuple[Path, ...]:
 def _lang(seeds: Sequence[Seed]) -> str:
     texts = "".join(str(s.fields["instruction"]) for s in seeds[:200])
     return "zh" if cjk_share(texts) >= 0.3 else "en"
-
-
-def _model_name(backend: Backend, seen: Capabilities) -> str:
-    digest = getattr(backend, "digest", None)
-    if digest:  # the weights are part of the identity of the answers
-        return f"{backend.name}:{digest}"
-    model = getattr(backend, "model", None)
-    return str(model or (seen.models[0] if seen.models else backend.name))
 
 
 def _digest(value: Any) -> str:

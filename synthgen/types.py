@@ -68,7 +68,8 @@ class SamplingParams:
 class Request:
     """What one model is asked once: messages go to chat, a string to raw completion.
 
-    `body` is the canonical JSON of everything but the seed: what is hashed is what is sent.
+    `body` is the canonical JSON of everything but the seed: what is hashed is what is sent. `id` is the identity of
+    the answer, by which a batch file finds it again.
     """
 
     model: str
@@ -78,6 +79,7 @@ class Request:
     schema: Mapping[str, Any] | None = None
     kind: Literal["generate", "embed"] = "generate"
     body: bytes = field(default=b"", compare=False, repr=False)
+    id: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

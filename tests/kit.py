@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthgen.asking import Asking, Speaker
+from synthgen.asking import Asking
 from synthgen.backends.recording import Recording
 from synthgen.dedup import NoveltyByScript, Seen
 from synthgen.load import Pool
@@ -16,6 +16,7 @@ from synthgen.output import Waterfall, accepted, reading, waterfall
 from synthgen.recipe import Recipe, Setting, thresholds
 from synthgen.recipes import find
 from synthgen.run import Conveyor, Ending, Plan
+from synthgen.speakers import Speaker
 from synthgen.store import Store
 from synthgen.types import Capabilities, Completion, Request, Sample, Seed
 
@@ -83,7 +84,7 @@ def run(
         seen = Seen(NoveltyByScript(*thresholds(made)))
         for one in seeds:
             seen.add_instruction(one.id, one.fields["instruction"])
-        conveyor = Conveyor(made, seeds, seen, asking, Plan(count, concurrency, run_seed))
+        conveyor = Conveyor(made, seeds, seen, asking, Plan(count, run_seed))
         try:
             conveyor.resume()
             ending = await conveyor.run()

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from kit import capabilities
 
-from synthgen.asking import Asking, Speaker, TaskAsk, identity
+from synthgen.asking import Asking, TaskAsk, identity
 from synthgen.backends import wire
 from synthgen.backends.recording import Recording
 from synthgen.errors import BackendError, RequestRefused, UsageError
 from synthgen.load import Pool
+from synthgen.speakers import Speaker
 from synthgen.store import Store
 from synthgen.types import Completion, Message, Request, SamplingParams
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from command import ROOT
 
-MOST_PACKAGES = 20
+MOST_PACKAGES = 21
 WHEEL_LIMIT_BYTES = 28 * 2**20
 
 

@@ -13,12 +13,12 @@ import pytest
 from kit import SEEDS, Ended, capabilities, recipe_of, run, seed
 
 from synthgen import output
-from synthgen.asking import Speaker
 from synthgen.data import folder
 from synthgen.errors import RequestRefused, UsageError
 from synthgen.load import Pool
 from synthgen.recipes import find
 from synthgen.seeds import read_seeds
+from synthgen.speakers import Speaker
 from synthgen.types import Completion, Request, SamplingParams, Seed
 
 LABELLED = (

@@ -100,6 +100,7 @@ def generate(recipe: str, **given: Any) -> int:
 def _wish(recipe: str, given: dict[str, Any]) -> Wish:
     from synthgen.backends import ModelSpec
     from synthgen.session import Wish
+    from synthgen.speakers import Effort
     from synthgen.types import SamplingParams
 
     name = given["model"]
@@ -132,10 +133,7 @@ def _wish(recipe: str, given: dict[str, Any]) -> Wish:
         seed=given["seed"],
         formats=tuple(f.strip() for f in (given["formats"] or "").split(",") if f.strip()),
         prompts=given["prompts"],
-        concurrency=_concurrency(given["concurrency"]),
-        timeout_seconds=timeout,
-        retries=given["retries"],
-        rate_per_second=given["rate"],
+        effort=Effort(_concurrency(given["concurrency"]), given["retries"], timeout, given["rate"]),
         novel_against=given["novel_against"],
         command=("synthgen", *sys.argv[1:]),
     )

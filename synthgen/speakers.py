@@ -1,0 +1,85 @@
+"""Who answers: a model specification is opened once, probed, and shared by every role and step that names it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from synthgen.backends import ModelSpec, check_same_model, open_backends
+from synthgen.dedup import cjk_count
+from synthgen.load import Pool, allow_files
+from synthgen.types import Backend, Capabilities
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """A role of the run: which model answers, through which pool, and what its server can do."""
+
+    model: str
+    pool: Pool
+    capabilities: Capabilities
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, by the rates measured with the server's tokenizer or by the stated estimate."""
+        other, cjk = self.capabilities.tokens_per_char
+        ideographs = cjk_count(text)
+        return int((len(text) - ideographs) * other + ideographs * cjk) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How hard servers are worked; `concurrency` is a server's, None finds it out."""
+
+    concurrency: int | None = None
+    retries: int = 5
+    timeout_seconds: float = 600.0
+    rate_per_second: float | None = None
+
+
+class Speakers:
+    """The models of one command; `open` gives the same speaker for the same specification."""
+
+    def __init__(self, effort: Effort) -> None:
+        self._effort = effort
+        self._opening: dict[ModelSpec, asyncio.Task[Speaker]] = {}
+        self._pools: list[Pool] = []
+
+    async def open(self, spec: ModelSpec) -> Speaker:
+        """The speaker of a specification. Raises UsageError and NotAllowed as its backends do."""
+        if spec not in self._opening:
+            self._opening[spec] = asyncio.create_task(self._open(spec))
+        return await self._opening[spec]
+
+    async def aclose(self) -> None:
+        for opening in self._opening.values():
+            opening.cancel()
+        await asyncio.gather(*self._opening.values(), return_exceptions=True)
+        for pool in self._pools:
+            await pool.aclose()
+
+    async def _open(self, spec: ModelSpec) -> Speaker:
+        effort = self._effort
+        backends = open_backends(spec)
+        pool = Pool(
+            backends,
+            concurrency=effort.concurrency,
+            retries=effort.retries,
+            timeout_seconds=effort.timeout_seconds,
+            rate_per_second=effort.rate_per_second,
+        )
+        self._pools.append(pool)
+        seen = [await backend.probe() for backend in backends]
+        check_same_model(backends, seen)
+        # Every server of a pool must be able to take every request: the smallest context counts.
+        contexts = [s.context_tokens for s in seen if s.context_tokens is not None]
+        common = replace(seen[0], context_tokens=min(contexts, default=None))
+        allow_files(sum(pool.most_at_once for pool in self._pools))
+        return Speaker(_model_name(backends[0], common), pool, common)
+
+
+def _model_name(backend: Backend, seen: Capabilities) -> str:
+    digest = getattr(backend, "digest", None)
+    if digest:  # the weights are part of the identity of the answers
+        return f"{backend.name}:{digest}"
+    model = getattr(backend, "model", None)
+    return str(model or (seen.models[0] if seen.models else backend.name))
