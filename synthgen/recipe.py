@@ -133,10 +133,14 @@ class Recipe(ABC):
     source: ClassVar[str] = ""
     templates: ClassVar[tuple[str, ...]] = ()
     formats: ClassVar[tuple[str, ...]] = ("alpaca", "sharegpt")
+    takes: ClassVar[str] = "seeds"  # or "prompts": what --input gives
     grows: ClassVar[bool] = False
     endless: ClassVar[bool] = False  # it can always make another task, so a run needs a target
     unlike_seeds: ClassVar[bool] = True  # an instruction too close to a seed's is no new one
     several: ClassVar[bool] = False  # samples of one task may share an instruction, as instances of it
+
+    filtered: bool = True  # samples pass the text filters
+    novel: bool = True  # what is too close to something accepted is rejected
 
     novelty = knob(0.7, "ROUGE-L above which an instruction is too close to an earlier one", low=0.05, high=1.0)
     novelty_cjk = knob(0.8, "the same where most of the text is Chinese, on characters", low=0.05, high=1.0)
@@ -174,15 +178,15 @@ class Recipe(ABC):
         """The method's published sampling, which command-line flags override."""
         return SamplingParams()
 
-    def fit(self, seeds: Sequence[Seed]) -> None:
+    def fit(self, seeds: Iterable[Seed]) -> None:
         """Shrink to `context_tokens`, saying so in one line of `notes`; called once, before the first task."""
         return
 
-    def tasks(self, seeds: Sequence[Seed], rng: Random) -> Iterator[Task]:
+    def tasks(self, seeds: Iterable[Seed], rng: Random) -> Iterator[Task]:
         """Tasks, lazily, endless where the recipe can make ever more; `rng` is its only source of chance."""
         raise UsageError(f"the recipe {self.name} defines neither tasks() nor rounds()")
 
-    def rounds(self, seeds: Sequence[Seed], pool: Pool, rng: Random) -> Iterator[Task]:
+    def rounds(self, seeds: Iterable[Seed], pool: Pool, rng: Random) -> Iterator[Task]:
         """The same for a recipe that grows its own seeds: `pool` is what it may see at each next()."""
         return self.tasks(seeds, rng)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from random import Random
@@ -86,11 +86,12 @@ class Grown:
 class Conveyor:
     """One run of one recipe over one store."""
 
-    def __init__(self, recipe: Recipe, seeds: Sequence[Seed], seen: Seen, asking: Asking, plan: Plan) -> None:
+    def __init__(self, recipe: Recipe, seeds: Iterable[Seed], seen: Seen, asking: Asking, plan: Plan) -> None:
         self.recipe, self.asking, self.store, self.plan, self.seen = recipe, asking, asking.store, plan, seen
         self.board = Board(target=plan.count)
         self._pool = Grown()
-        self._entries_after = [len(seen.novelty)]  # novelty entries after each decided task
+        # Novelty entries after each decided task, where tasks are compared with what was there when they were made.
+        self._entries_after = [len(seen.novelty)]
         self._tasks = self._numbered(recipe.rounds(seeds, self._pool, Random(f"{plan.run_seed}:{recipe.name}")))
         self._next: tuple[int, Task] | None = None
         self._done: dict[int, tuple[Task, list[Outcome]]] = {}
@@ -125,6 +126,9 @@ class Conveyor:
         if failed is not None:
             self.store.forget_decisions(failed)
             decided = failed
+        if not self.recipe.novel:
+            self._count_up(decided)
+            return
         rows = self.store.samples()
         row = next(rows, None)
         for index, _ in islice(self._tasks, decided):
@@ -133,6 +137,17 @@ class Conveyor:
                 mine.append(row)
                 row = next(rows, None)
             self._take_up(mine)
+        self._taken_up()
+
+    def _count_up(self, decided: int) -> None:
+        """The same where nothing is compared with what was accepted before: counts are enough."""
+        for _ in islice(self._tasks, decided):
+            pass
+        self.board.accepted, self.board.rejected, self._last_accepted = self.store.reasons()
+        self._decided = self.board.tasks = decided
+        self._taken_up()
+
+    def _taken_up(self) -> None:
         self.board.failed = len(self.store.failures())
         self._started = self._decided
         self.accepted_before = self.board.accepted
@@ -303,9 +318,11 @@ class Conveyor:
         if isinstance(item, Rejection):
             return item
         sample = replace(item, meta={"id": f"{task.id}.{n}", **self.plan.provenance, **item.meta})
-        reason = filters.reason(sample, self.recipe.lang)
+        reason = filters.reason(sample, self.recipe.lang) if self.recipe.filtered else None
         if reason is not None:
             return Rejection(reason, "", sample)
+        if not self.recipe.novel:
+            return sample
         instruction, given, output = filters.parts(sample)
         near = self.seen.same(f"{instruction}\n{given}\n{output}")
         if near is None and not (self.recipe.several and instruction in (text for _, text in entered)):
@@ -316,18 +333,21 @@ class Conveyor:
 
     def _enter(self, sample: Sample, entered: list[tuple[str, str]]) -> None:
         """Count an accepted sample and remember it; several instances of a task share one instruction."""
+        self.board.accepted += 1
+        self._last_accepted = self._decided + 1
+        if not self.recipe.novel:
+            return
         instruction, given, output = filters.parts(sample)
         name = str(sample.meta.get("id", ""))
         self.seen.add_whole(name, f"{instruction}\n{given}\n{output}")
         if all(instruction != text for _, text in entered):
             self.seen.add_instruction(name, instruction)
             entered.append((name, instruction))
-        self.board.accepted += 1
-        self._last_accepted = self._decided + 1
 
     def _settle(self, entered: Sequence[tuple[str, str]]) -> None:
-        self._pool.add(entered)
-        self._entries_after.append(len(self.seen.novelty))
+        if self.recipe.grows:
+            self._pool.add(entered)
+            self._entries_after.append(len(self.seen.novelty))
         self._decided += 1
         self.board.tasks = self._decided
 

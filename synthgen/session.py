@@ -9,8 +9,9 @@ import platform
 import shlex
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from synthgen.errors import NotAllowed, UsageError
 from synthgen.filters import parts
 from synthgen.finish import MOST_ROWS_AT_AN_INTERRUPT, About, counted, finish
 from synthgen.formats import open_format
+from synthgen.inputs import Inputs, Scan
 from synthgen.recipe import Recipe, Setting, thresholds
 from synthgen.report import Summary
 from synthgen.rows import nearest_path
@@ -44,6 +46,7 @@ class Wish:
     out: Path | None = None
     count: int | None = None
     seeds: tuple[str, ...] = ()
+    input: tuple[str, ...] = ()
     lang: str = "auto"
     models: Mapping[str, ModelSpec] = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
@@ -72,8 +75,8 @@ class Session:
         """Checks everything that needs no server; `models` that are given stay open. Raises UsageError."""
         self.wish, self._note = wish, note
         self.kind = recipes.find(wish.recipe)
-        self._paths = tuple(map(_known, wish.seeds or ("zh" if wish.lang == "zh" else "en",)))
-        self.seeds = read_seeds(self._paths)
+        self._scan: Scan | None = None
+        self._paths, self.seeds = self._given()
         self.lang = _lang(self.seeds) if wish.lang == "auto" else wish.lang
         self.out = wish.out or Path("runs") / f"{self.kind.name}-{self.lang}"
         self.count = wish.count or (DEFAULT_COUNT if self.kind.endless else None)
@@ -93,6 +96,22 @@ class Session:
         self._own_models = models is None
         self._models = models or Speakers(wish.effort)
         self.speakers: dict[str, Speaker] = {}
+
+    def _given(self) -> tuple[tuple[str, ...], Iterable[Seed]]:
+        """Where the seeds come from, and the seeds: a list, or prompts that are read as they are needed."""
+        wish, name = self.wish, self.kind.name
+        if self.kind.takes == "prompts":
+            if wish.seeds:
+                raise UsageError(f"--seeds {wish.seeds[0]}: {name} works on prompts; give them as --input")
+            if not wish.input:
+                raise UsageError(f"{name} works on prompts: give --input FILE|RUN")
+            inputs = Inputs(wish.input)
+            self._scan = inputs.scan()
+            return wish.input, inputs
+        if wish.input:
+            raise UsageError(f"--input {wish.input[0]}: {name} works on seeds; give them as --seeds")
+        paths = tuple(map(_known, wish.seeds or ("zh" if wish.lang == "zh" else "en",)))
+        return paths, read_seeds(paths)
 
     def _check_prompts(self, path: Path) -> None:
         if not path.is_dir():
@@ -129,9 +148,13 @@ class Session:
 
     def _warn_of_control_tokens(self) -> None:
         """Servers read what looks like a chat frame as one, wherever it stands; the text is sent as it is."""
-        marked = [s for s in self.seeds if "<|im_" in "".join(map(str, s.fields.values()))]
-        if marked:
-            self._note(f"{marked[0].where}: {len(marked)} seeds hold chat control tokens, which servers take as such")
+        if self._scan is not None:
+            number, where, what = self._scan.marked, self._scan.first_marked, "prompts"
+        else:
+            marked = [s.where for s in self.seeds if "<|im_" in "".join(map(str, s.fields.values()))]
+            number, where, what = len(marked), marked[0] if marked else "", "seeds"
+        if number:
+            self._note(f"{where}: {number} {what} hold chat control tokens, which servers take as such")
 
     async def __aenter__(self) -> Session:
         try:
@@ -195,6 +218,8 @@ class Session:
             self._check_same(store.meta("recipe"), store.meta("lang"))
         seen, identity = self._seen(), json.loads(json.dumps(self._identity()))  # tuples are lists in what is stored
         before = json.loads(store.meta("identity") or "null")
+        if before is not None and self._grown(before.get("seeds"), store.meta("input_rows")):
+            before["seeds"] = identity["seeds"]
         if before is not None and before != identity:
             other = ", ".join(k.replace("_", " ") for k in sorted(identity) if before.get(k) != identity[k])
             self._note(
@@ -208,6 +233,7 @@ class Session:
             identity=json.dumps(identity),
             recipe=self.kind.name,
             lang=self.lang,
+            input_rows=self._scan.rows if self._scan else None,
         )
         output.write_json(self.out / "run.json", self._about())
         speaker = self.speakers["default"]
@@ -225,6 +251,12 @@ class Session:
         conveyor = Conveyor(self.recipe, self.seeds, seen, asking, plan)
         conveyor.resume()
         return conveyor
+
+    def _grown(self, digest: str | None, rows: int | None) -> bool:
+        """Whether the inputs are those of an earlier command with more at the end: its decisions hold."""
+        if self._scan is None or rows is None or rows >= self._scan.rows or self._scan.digest == digest:
+            return False
+        return Inputs(self.wish.input).scan(first=rows).digest_of_first == digest
 
     def _seen(self) -> Seen:
         """What a new instruction is compared with from the start: seeds, and earlier runs or files."""
@@ -246,7 +278,7 @@ class Session:
             "sampling": _given(self.recipe.sampling),
             "seed": self.wish.seed,
             "prompts": {part: t.digest for part, t in self.recipe.prompts.items()},
-            "seeds": _digest([[s.id, s.fields] for s in self.seeds]),
+            "seeds": self._scan.digest if self._scan else _digest([[s.id, s.fields] for s in self.seeds]),
             "novel_against": _digest(self._against),
             "tokens_per_char": self.speakers["default"].capabilities.tokens_per_char,
             "code": _digest(Path(inspect.getfile(self.kind.run)).read_text(encoding="utf-8")),
@@ -283,9 +315,15 @@ def _prompts_beside(recipe: Path) -> tuple[Path, ...]:
     return tuple(folders)
 
 
-def _lang(seeds: Sequence[Seed]) -> str:
-    texts = "".join(str(s.fields["instruction"]) for s in seeds[:200])
+def _lang(seeds: Iterable[Seed]) -> str:
+    texts = "".join(_task(s) for s in islice(seeds, 200))
     return "zh" if cjk_share(texts) >= 0.3 else "en"
+
+
+def _task(seed: Seed) -> str:
+    """What a seed or a prompt asks for."""
+    messages = seed.fields.get("messages")
+    return str(seed.fields["instruction"]) if messages is None else str(messages[-1].content)
 
 
 def _digest(value: Any) -> str:

@@ -9,6 +9,7 @@ import os
 import queue
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,6 +166,12 @@ class Store:
     def samples(self) -> Iterator[tuple[int, str, str | None, bytes]]:
         """(place, task, reason, body) of every decided sample, in task order."""
         return samples(self._reader)
+
+    def reasons(self) -> tuple[int, Counter[str], int]:
+        """(accepted samples, rejected ones by reason, tasks up to the last that gave an accepted one)."""
+        rows = self._reader.execute("select reason, count(*), max(place) from sample group by reason").fetchall()
+        accepted, last = next(((n, place + 1) for reason, n, place in rows if reason is None), (0, 0))
+        return accepted, Counter({reason: n for reason, n, _ in rows if reason is not None}), last
 
     def failures(self) -> list[tuple[str, str, int]]:
         """(task, error, attempts), in task order."""

@@ -82,7 +82,7 @@ def run(
         )
         asking = Asking(store, {"default": speaker}, run_seed)
         seen = Seen(NoveltyByScript(*thresholds(made)))
-        for one in seeds:
+        for one in seeds if made.unlike_seeds else ():
             seen.add_instruction(one.id, one.fields["instruction"])
         conveyor = Conveyor(made, seeds, seen, asking, Plan(count, run_seed))
         try:

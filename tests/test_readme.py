@@ -108,6 +108,7 @@ def test_the_commands_for_your_own_server_run(fake: str, tmp_path: Path) -> None
         json.dumps({"instruction": "请写出三种常见的水果", "output": "苹果、香蕉、葡萄"}, ensure_ascii=False) + "\n",
         encoding="utf-8",
     )
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "Name a river."}\n{"question": "How old is the sun?"}\n')
     base = fake if fake.endswith("/v1") else f"{fake}/v1"
     ran = 0
     for line in commands(""):

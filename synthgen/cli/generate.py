@@ -42,6 +42,13 @@ _OPTIONS = (
     click.option("--count", type=_Whole(1), help="Accepted samples (default: 100, or all there is to do)."),
     click.option("--seeds", multiple=True, help="jsonl, json, csv, parquet, a folder, hf:owner/name; repeatable."),
     click.option(
+        "--input",
+        "input_",
+        multiple=True,
+        metavar="FILE|RUN",
+        help="Prompts or samples to work on, in any form; repeatable.",
+    ),
+    click.option(
         "--lang",
         type=click.Choice(["en", "zh", "auto"]),
         default="auto",
@@ -126,6 +133,7 @@ def _wish(recipe: str, given: dict[str, Any]) -> Wish:
         out=given["out"],
         count=given["count"],
         seeds=given["seeds"],
+        input=given["input_"],
         lang=given["lang"],
         models=models,
         values=_knobs(given["knobs"]),

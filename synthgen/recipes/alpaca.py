@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import count
 from random import Random
 from statistics import median
@@ -39,7 +39,7 @@ class Alpaca(Recipe):
         # "120.5", the other suppresses an arbitrary token of another vocabulary.
         return SamplingParams(temperature=1.0, top_p=1.0, max_tokens=1024 if self.lang == "zh" else 3072)
 
-    def fit(self, seeds: Sequence[Seed]) -> None:
+    def fit(self, seeds: Iterable[Seed]) -> None:
         usable = _usable(seeds)
         self.longest_tokens = 1 << 30
         if self.context_tokens is None:
@@ -66,7 +66,7 @@ class Alpaca(Recipe):
         fields = seed.fields
         return self.count_tokens(f"{fields['instruction']}\n{fields['input']}\n{fields['output']}") + 24
 
-    def tasks(self, seeds: Sequence[Seed], rng: Random) -> Iterator[Task]:
+    def tasks(self, seeds: Iterable[Seed], rng: Random) -> Iterator[Task]:
         fitting = [s for s in _usable(seeds) if self._size(s) <= self.longest_tokens]
         for i in count():
             shown = demonstrations(rng, fitting, self.shown)
@@ -101,7 +101,7 @@ class Alpaca(Recipe):
         return sample(instruction, triple.input, triple.output, parents=parents)
 
 
-def _usable(seeds: Sequence[Seed]) -> list[Seed]:
+def _usable(seeds: Iterable[Seed]) -> list[Seed]:
     usable = [s for s in seeds if s.fields.get("output")]
     if not usable:
         raise UsageError("none of the seeds has an output; this recipe shows whole tasks (see synthgen seeds show en)")

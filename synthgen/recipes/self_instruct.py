@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from random import Random
 from typing import Any
@@ -52,7 +52,7 @@ class SelfInstruct(Recipe):
             stop=(f"\n{self.human + self.machine + self.new + 1}.",),
         )
 
-    def fit(self, seeds: Sequence[Seed]) -> None:
+    def fit(self, seeds: Iterable[Seed]) -> None:
         # Steps 2 and 3 show the same tasks every time: one prefix, which a server's cache serves.
         tasks = [dict(s.fields) for s in read_seeds([folder("seeds") / self.lang])]
         labelled = [t for t in tasks if t["is_classification"]]
@@ -89,7 +89,7 @@ class SelfInstruct(Recipe):
                 kept.append(task)
         return kept
 
-    def _fit_instructions(self, seeds: Sequence[Seed]) -> list[str]:
+    def _fit_instructions(self, seeds: Iterable[Seed]) -> list[str]:
         """Leave half of the context to the answer of step 1, and ask for no more than fits there."""
         sizes = sorted(self.count_tokens(s.fields["instruction"]) + 4 for s in seeds)
         if not sizes:
@@ -108,7 +108,7 @@ class SelfInstruct(Recipe):
             self.new = new
         return changes
 
-    def rounds(self, seeds: Sequence[Seed], pool: Pool, rng: Random) -> Iterator[Task]:
+    def rounds(self, seeds: Iterable[Seed], pool: Pool, rng: Random) -> Iterator[Task]:
         human = [
             (s.id, _tidy(s.fields["instruction"]))
             for s in seeds

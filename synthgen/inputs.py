@@ -1,0 +1,178 @@
+"""What a recipe works on: prompts out of files in any form or out of a run, one at a time, read again for each pass."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synthgen import output
+from synthgen.dedup import Fingerprints
+from synthgen.errors import ParseError, UsageError
+from synthgen.formats import sniff_format
+from synthgen.formats.messages import read_messages
+from synthgen.rows import read_rows
+from synthgen.rows.text import Row
+from synthgen.types import Message, Sample, Seed
+
+# The first column that is there is the prompt.
+_COLUMNS = ("prompt", "question", "instruction", "text", "turns", "messages", "conversations")
+_REFERENCES = ("output", "response", "answer", "completion", "reference")
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a pass over the inputs found: `digest_of_first` is "" where there are fewer rows than asked for."""
+
+    rows: int
+    digest: str
+    digest_of_first: str
+    marked: int  # rows that hold chat control tokens
+    first_marked: str
+
+
+class Inputs:
+    """Prompts as seeds, in order. Each has the fields `messages` (what was said so far, the user last), `turns` (what
+    the user will say after the answer), `split` (Alpaca's instruction and input, or None) and `reference`.
+
+    An id is the row's own, else made from its content, so that it stays when rows are added or moved; ids are unique.
+    Rows are never held all at once.
+    """
+
+    def __init__(self, sources: Sequence[str | Path]) -> None:
+        self._sources = list(sources)
+
+    def __iter__(self) -> Iterator[Seed]:
+        """Raises UsageError with `file:line` at the first row that is no prompt."""
+        taken = Fingerprints()
+        for source in self._sources:
+            for where, name, fields in _rows(source):
+                wanted = name or _content_id(fields)
+                unique, again = wanted, 1
+                while not taken.add(unique):
+                    again += 1
+                    unique = f"{wanted}~{again}"
+                yield Seed(unique, fields, where)
+
+    def scan(self, first: int | None = None) -> Scan:
+        """One pass over everything. Raises UsageError as iterating does, and when there is nothing."""
+        running, rows, part, marked = hashlib.blake2b(digest_size=16), 0, "", list[str]()
+        for seed in self:
+            said = repr(_said(seed.fields))
+            running.update(f"{seed.id} {said}".encode("utf-8", "surrogatepass"))
+            rows += 1
+            if rows == first:
+                part = running.hexdigest()
+            if "<|im_" in said:
+                marked.append(seed.where)
+        if not rows:
+            raise UsageError("no prompts: give --input a file with at least one row")
+        return Scan(rows, running.hexdigest(), part, len(marked), marked[0] if marked else "")
+
+
+def _rows(source: str | Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(where, id or "", fields) of each row of a file, a folder, `hf:owner/name` or a run."""
+    path = Path(source)
+    if output.is_run(path):
+        for number, sample in enumerate(output.samples_of(path)(), start=1):
+            where = f"{path}:{number}"
+            yield where, str(sample.meta.get("id", "")), _of_sample(sample, where)
+        return
+    for row in read_rows(source):
+        yield row.where, _name(row), _of_row(row)
+
+
+def _name(row: Row) -> str:
+    value = row.fields.get("id")
+    if value is None or value == "":
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise UsageError(f"{row.where}: id must be text or a whole number; change it or leave it out")
+    return str(value)
+
+
+def _of_row(row: Row) -> dict[str, Any]:
+    fields = row.fields
+    column = next((c for c in _COLUMNS if fields.get(c) not in (None, "", [])), None)
+    if column is None:
+        there = ", ".join(list(fields)[:12]) or "none"
+        raise UsageError(f"{row.where}: no prompt (columns: {there}); name one of them {', '.join(_COLUMNS[:-1])}")
+    value = fields[column]
+    if isinstance(value, str):
+        return _of_text(row, column, value)
+    if isinstance(value, list) and all(isinstance(turn, str) for turn in value):
+        return _fields(row.where, (Message("user", value[0]),), turns=tuple(value[1:]))
+    try:
+        if column == "prompt":
+            return _of_turns(read_messages(value), row.where)
+        member = sniff_format(fields)
+        if member is not None:
+            return _of_sample(member.read(fields), row.where)
+        return _of_turns(read_messages(value), row.where)
+    except ParseError as error:
+        raise UsageError(f"{row.where}: {column}: {error}; fix or delete the row") from None
+
+
+def _of_text(row: Row, column: str, text: str) -> dict[str, Any]:
+    given, system = (_text(row, name) for name in ("input", "system"))
+    if column != "instruction":  # another column named input is not a part of the prompt
+        given = ""
+    if not text.strip():
+        raise UsageError(f"{row.where}: {column} is empty; write the prompt or delete the row")
+    said = (Message("system", system),) if system else ()
+    reference = next((v for c in _REFERENCES if isinstance(v := row.fields.get(c), str) and v), None)
+    prompt = f"{text}\n{given}" if given else text
+    return _fields(row.where, (*said, Message("user", prompt)), split=(text, given), reference=reference)
+
+
+def _text(row: Row, column: str) -> str:
+    value = row.fields.get(column)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise UsageError(f"{row.where}: {column} must be text, not {type(value).__name__}; fix the row")
+    return value
+
+
+def _of_sample(sample: Sample, where: str) -> dict[str, Any]:
+    if sample.tools or any(m.tool_calls or m.role == "tool" for m in sample.messages):
+        raise UsageError(f"{where}: calls tools, which no recipe answers yet; delete the row")
+    if not sample.messages and sample.text:
+        return _fields(where, (Message("user", sample.text),))
+    found = _of_turns(sample.messages, where)
+    users = sum(1 for m in found["messages"] if m.role == "user")
+    split = sample.input_split if users == 1 else None
+    return {**found, "split": split, "reference": sample.reference or found["reference"]}
+
+
+def _of_turns(messages: Sequence[Message], where: str) -> dict[str, Any]:
+    """The conversation up to its last user turn; the answer that is there is the reference."""
+    last = max((n for n, m in enumerate(messages) if m.role == "user"), default=None)
+    if last is None:
+        raise UsageError(f"{where}: no user turn; fix or delete the row")
+    after = [m.content for m in messages[last + 1 :] if m.role == "assistant"]
+    return _fields(where, tuple(messages[: last + 1]), reference=after[0] if after else None)
+
+
+def _fields(
+    where: str,
+    messages: tuple[Message, ...],
+    *,
+    turns: tuple[str, ...] = (),
+    split: tuple[str, str] | None = None,
+    reference: str | None = None,
+) -> dict[str, Any]:
+    if not messages[-1].content.strip():
+        raise UsageError(f"{where}: the prompt is empty; write it or delete the row")
+    return {"messages": messages, "turns": turns, "split": split, "reference": reference}
+
+
+def _said(fields: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple((m.role, m.content) for m in fields["messages"]), fields["turns"], fields["reference"]
+
+
+def _content_id(fields: Mapping[str, Any]) -> str:
+    text = repr(_said(fields)[:2]).encode("utf-8", "surrogatepass")
+    return "p-" + hashlib.blake2b(text, digest_size=8).hexdigest()

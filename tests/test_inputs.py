@@ -1,0 +1,126 @@
+"""Prompts out of anything: columns, conversations, runs; ids that stay."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import synthgen
+
+from synthgen.dedup import Fingerprints
+from synthgen.errors import UsageError
+from synthgen.inputs import Inputs
+from synthgen.types import Message
+
+
+def written(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+USER = (Message("user", "How old is the sun?"),)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "How old is the sun?"},
+        {"question": "How old is the sun?", "answer": "4.6 billion years"},
+        {"instruction": "How old is the sun?", "input": "", "output": "4.6 billion years"},
+        {"text": "How old is the sun?"},
+        {"turns": ["How old is the sun?"]},
+        {"messages": [{"role": "user", "content": "How old is the sun?"}]},
+        {"prompt": [{"role": "user", "content": "How old is the sun?"}]},
+        {"conversations": [{"from": "human", "value": "How old is the sun?"}, {"from": "gpt", "value": "4.6"}]},
+    ],
+    ids="+".join,
+)
+def test_one_prompt_in_many_shapes(row: dict[str, Any], tmp_path: Path) -> None:
+    (seed,) = Inputs([written(tmp_path / "p.jsonl", row)])
+    assert seed.fields["messages"] == USER
+    assert seed.where.endswith("p.jsonl:1")
+
+
+def test_what_belongs_to_a_prompt_is_kept(tmp_path: Path) -> None:
+    rows = (
+        {"id": 7, "instruction": "Translate.", "input": "Haus", "output": "house", "system": "Be brief."},
+        {"turns": ["First.", "Second."]},
+        {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]},
+        {"prompt": "天空为什么是蓝的？", "input": "another column"},
+    )  # fmt: skip
+    first, second, third, fourth = Inputs([written(tmp_path / "p.jsonl", *rows)])
+    assert first.id == "7"
+    assert first.fields["messages"] == (Message("system", "Be brief."), Message("user", "Translate.\nHaus"))
+    assert first.fields["split"] == ("Translate.", "Haus")
+    assert first.fields["reference"] == "house"
+    assert second.fields["turns"] == ("Second.",)
+    assert [m.content for m in third.fields["messages"]] == ["a", "b", "c"]
+    assert third.fields["reference"] == "d"
+    assert fourth.fields["messages"][0].content == "天空为什么是蓝的？"
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"title": "x"}, "no prompt (columns: title); name one of them prompt"),
+        ({"prompt": "  "}, "prompt is empty"),
+        ({"prompt": "x", "id": [1]}, "id must be text or a whole number"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "no user turn"),
+        ({"messages": [{"role": "judge", "content": "x"}]}, "unknown role 'judge'"),
+        ({"instruction": "x", "input": 3}, "input must be text, not int"),
+        ({"prompt": 3}, "prompt"),
+    ],
+)
+def test_a_row_that_is_no_prompt_is_named(row: dict[str, Any], said: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "p.jsonl", {"prompt": "fine"}, row)
+    with pytest.raises(UsageError) as caught:
+        list(Inputs([path]))
+    assert str(caught.value).startswith(f"{path}:2: ")
+    assert said in str(caught.value)
+
+
+def test_ids_stay_when_rows_move_and_differ_where_prompts_do_not(tmp_path: Path) -> None:
+    a, b = {"prompt": "a"}, {"prompt": "b"}
+    before = [s.id for s in Inputs([written(tmp_path / "p.jsonl", a, b, a)])]
+    after = [s.id for s in Inputs([written(tmp_path / "q.jsonl", b, a, a)])]
+    assert len(set(before)) == 3
+    assert sorted(before) == sorted(after)
+
+
+def test_a_scan_knows_a_file_that_has_grown(tmp_path: Path) -> None:
+    rows = [{"prompt": f"prompt {n}"} for n in range(30)]
+    before = Inputs([written(tmp_path / "p.jsonl", *rows[:20])]).scan()
+    after = Inputs([written(tmp_path / "p.jsonl", *rows)]).scan(first=before.rows)
+    assert after.rows == 30
+    assert after.digest != before.digest
+    assert after.digest_of_first == before.digest
+    changed = Inputs([written(tmp_path / "p.jsonl", *rows[1:])]).scan(first=before.rows)
+    assert changed.digest_of_first != before.digest
+
+
+def test_fingerprints_are_a_set() -> None:
+    found = Fingerprints()
+    texts = [f"text {n % 5000}" for n in range(20_000)]
+    assert [found.add(t) for t in texts] == [True] * 5000 + [False] * 15_000
+    assert len(found) == 5000
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("respond",), "respond works on prompts: give --input FILE|RUN"),
+        (("respond", "--seeds", "en"), "give them as --input"),
+        (("alpaca", "--input", "p.jsonl"), "alpaca works on seeds; give them as --seeds"),
+        (("respond", "--input", "nothing.jsonl"), "no such file"),
+        (("respond", "--input", "empty.jsonl"), "no rows in it"),
+    ],
+)
+def test_seeds_and_prompts_are_not_mixed_up(given: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    written(tmp_path / "p.jsonl", {"prompt": "x"})
+    (tmp_path / "empty.jsonl").write_text("")
+    done = synthgen("generate", *given, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
