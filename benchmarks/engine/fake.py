@@ -23,10 +23,10 @@ from random import Random
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _SEED = re.compile(rb'"seed": ?\d+,? ?|, ?"seed": ?\d+')
-_WORDS = (
+_TEXT = (
     "the river keeps its own time and a careful reader will notice how each answer names one cause before it turns "
     "to what follows from that so write it down in order then check every step against the question once more"
-).split()
+)
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of zero seconds: close() sends RST
 
 
@@ -49,10 +49,10 @@ LOST = fault(b"404 Not Found", b"no such path")
 
 def halves(finish: bytes) -> list[tuple[bytes, bytes]]:
     """256 answers of 30 to 140 words, each as what comes before its identity and what comes after."""
-    rng = Random(0)
+    rng, vocabulary = Random(0), _TEXT.split()
     made = []
     for _ in range(256):
-        words = rng.choices(_WORDS, k=rng.randint(30, 140))
+        words = rng.choices(vocabulary, k=rng.randint(30, 140))
         tail = b' %b."},"finish_reason":"%b"}],"usage":%b}' % (
             " ".join(words).encode(),
             finish,
