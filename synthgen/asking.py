@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -59,13 +58,11 @@ class Asking:
         """The request as it will be sent, without its seed; max_tokens fits what the context leaves."""
         speaker = self.speaker(role)
         turns = prompt if isinstance(prompt, str) else tuple(prompt)
-        request = Request(
-            speaker.model,
-            turns,
-            replace(sampling, max_tokens=_room(speaker, turns, sampling.max_tokens)),
-            schema=schema,
-        )
-        return replace(request, body=encode(request))
+        room = _room(speaker, turns, sampling.max_tokens)
+        if room != sampling.max_tokens:
+            sampling = replace(sampling, max_tokens=room)
+        request = Request(speaker.model, turns, sampling, schema=schema)
+        return Request(speaker.model, turns, sampling, schema=schema, body=encode(request))
 
 
 class TaskAsk:
@@ -74,7 +71,7 @@ class TaskAsk:
     def __init__(self, shared: Asking, task: str, nearest: Callable[[str], Near | None]) -> None:
         self._shared = shared
         self._task = task
-        self._ordinals: Counter[bytes] = Counter()
+        self._ordinals: dict[bytes, int] = {}
         self.nearest = nearest
 
     async def __call__(
@@ -87,16 +84,21 @@ class TaskAsk:
     ) -> Completion:
         shared = self._shared
         request = shared.request(prompt, role, sampling or SamplingParams(), schema)
-        ordinal = self._ordinals[request.body]
-        self._ordinals[request.body] += 1
+        ordinal = self._ordinals.get(request.body, 0)
+        self._ordinals[request.body] = ordinal + 1
         key = identity(shared.run_seed, self._task, request, ordinal)
         if not shared.store.was_empty:
             stored = shared.store.find(key)
             if stored is not None:
                 shared.usage.served += 1
                 return stored
-        seeded = replace(
-            request, sampling=replace(request.sampling, seed=int.from_bytes(key[:4], "big") >> 1), id=key.hex()
+        seeded = Request(
+            request.model,
+            request.prompt,
+            replace(request.sampling, seed=int.from_bytes(key[:4], "big") >> 1),
+            schema=schema,
+            body=request.body,
+            id=key.hex(),
         )
 
         async def keep(completion: Completion) -> None:

@@ -37,14 +37,13 @@ MOST_ROWS_AT_AN_INTERRUPT = 15_000
 def finish(folder: Path, about: About, note: Callable[[str], None], *, served: int, seconds: float) -> Summary:
     """Write data, rejected and failures, registry and card; files of formats that are no longer asked for go."""
     with output.reading(folder) as db:
-        written = output.write_formats(db, about.count, folder, about.formats)
+        falls, written = output.write_dataset(db, about.count, folder, about.formats)
         for name, one in written.items():
             for reason, number in one.left_out.items():
                 note(f"{one.path}: {number} samples are not in it, as {name} cannot hold {reason}")
         files = {w.path.name: w.rows for w in written.values()}
-        files["rejected.jsonl"] = output.write_rejected(db, about.count, folder)
+        files["rejected.jsonl"] = sum(falls.rejected.values())
         files["failures.jsonl"] = output.write_failures(db, about.count, folder)
-        falls = output.waterfall(db, about.count)
         requests, prompt_tokens, completion_tokens = totals(db)
     for name in about.former:
         if name not in written and name in formats():  # what an earlier command wrote here has other rows, or fewer

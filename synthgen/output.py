@@ -15,7 +15,7 @@ import orjson
 from synthgen import bodies, store
 from synthgen.errors import UsageError
 from synthgen.formats import open_format
-from synthgen.formats.write import Written, replacing, write_bytes, write_samples
+from synthgen.formats.write import Written, replacing, write_all, write_bytes
 from synthgen.types import Sample
 
 SURPLUS = "surplus"
@@ -76,18 +76,6 @@ def places(db: sqlite3.Connection, count: int | None) -> int | None:
     return None if row is None else int(row[0]) + 1
 
 
-def write_rejected(db: sqlite3.Connection, count: int | None, folder: Path) -> int:
-    """rejected.jsonl: {task, sample or null, reason, detail}; returns the number of rows."""
-    rows = 0
-    with replacing(folder / "rejected.jsonl") as write:
-        for task, reason, body in decisions(db, count):
-            if reason is not None:
-                sample, detail = bodies.parse(body)
-                write(_line({"task": task, "sample": sample, "reason": reason, "detail": detail}))
-                rows += 1
-    return rows
-
-
 def write_failures(db: sqlite3.Connection, count: int | None, folder: Path) -> int:
     """failures.jsonl: {task, error, attempts}; returns the number of rows."""
     rows = store.failures(db, places(db, count))
@@ -98,13 +86,30 @@ def write_failures(db: sqlite3.Connection, count: int | None, folder: Path) -> i
     return len(rows)
 
 
-def write_formats(db: sqlite3.Connection, count: int | None, folder: Path, names: Sequence[str]) -> dict[str, Written]:
-    """One file a format, by name."""
-    written = {}
-    for name in names:
-        into = open_format(name)
-        written[name] = write_samples(lambda: accepted(db, count), into, folder / into.file_name)
-    return written
+def write_dataset(
+    db: sqlite3.Connection, count: int | None, folder: Path, names: Sequence[str]
+) -> tuple[Waterfall, dict[str, Written]]:
+    """One file a format, and rejected.jsonl, {task, sample or null, reason, detail}: one pass over the decisions."""
+    falls = Waterfall()
+    into = [open_format(name) for name in names]
+    with replacing(folder / "rejected.jsonl") as write:
+
+        def first() -> Iterator[Sample]:
+            for task, reason, body in decisions(db, count):
+                if reason is None:
+                    falls.accepted += 1
+                    yield bodies.load(body)
+                    continue
+                falls.rejected[reason] += 1
+                sample, detail = bodies.parse(body)
+                write(_line({"task": task, "sample": sample, "reason": reason, "detail": detail}))
+
+        def samples() -> Iterator[Sample]:
+            return accepted(db, count) if falls.candidates else first()
+
+        written = write_all(samples, [(one, folder / one.file_name) for one in into])
+    falls.failed = len(store.failures(db, places(db, count)))
+    return falls, dict(zip(names, written, strict=True))
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

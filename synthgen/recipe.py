@@ -10,12 +10,14 @@ from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
 from random import Random
-from typing import Any, ClassVar, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
-from synthgen import prompts
 from synthgen.dedup import Near
 from synthgen.errors import BackendError, ParseError, UsageError
 from synthgen.types import Completion, Failure, Message, Rejection, Sample, SamplingParams, Seed, Task
+
+if TYPE_CHECKING:
+    from synthgen.prompts import Template
 
 Outcome = Sample | Rejection | Failure
 T = TypeVar("T")
@@ -160,11 +162,16 @@ class Recipe(ABC):
         for name, one in known.items():
             given = setting.values.get(name)
             setattr(self, name, one.value(self.lang) if given is None else one.parse(name, str(given)))
-        self.prompts = {
-            part: prompts.load(f"{self.name}/{part}", self.lang, setting.prompts) for part in self.templates
-        }
+        self.prompts = self._templates(setting.prompts)
         own = {k: v for k, v in asdict(setting.sampling).items() if v not in (None, ())}
         self.sampling = replace(self.own_sampling(), **own)
+
+    def _templates(self, folders: Sequence[Path]) -> dict[str, Template]:
+        if not self.templates:  # Jinja costs a twentieth of a short run
+            return {}
+        from synthgen import prompts
+
+        return {part: prompts.load(f"{self.name}/{part}", self.lang, folders) for part in self.templates}
 
     @classmethod
     def knobs(cls) -> dict[str, Knob]:

@@ -23,6 +23,7 @@ from synthgen.backends import ModelSpec, check_same_model, open_backends, wire
 from synthgen.backends.http import Http
 from synthgen.backends.recording import Recording
 from synthgen.errors import BackendError, NotAllowed, RequestRefused, UsageError
+from synthgen.load import Pool
 from synthgen.types import Capabilities, Completion, Message, Request, SamplingParams
 
 T = TypeVar("T")
@@ -370,12 +371,17 @@ def test_an_error_inside_a_200() -> None:
 
 
 def test_a_server_that_hangs() -> None:
-    async def main() -> None:
+    async def main() -> None:  # the deadline of a request is the pool's
         async with FakeServer(fault="hang") as server:
-            http = Http(server.base_url, model="fake", api_key=None, timeout_seconds=0.2)
-            await closing(http, http.complete(ASK))
+            pool = Pool(
+                [Http(server.base_url, model="fake", api_key=None)], concurrency=1, retries=0, timeout_seconds=0.2
+            )
+            try:
+                await pool.complete(ASK)
+            finally:
+                await pool.aclose()
 
-    with pytest.raises(BackendError, match="in time"):
+    with pytest.raises(BackendError, match="no answer within"):
         asyncio.run(main())
 
 

@@ -99,8 +99,7 @@ ANSWERS: dict[str, Callable[[Request], str]] = {"alpaca": alpaca, "self-instruct
 def files(folder: Path, count: int | None) -> tuple[bytes, ...]:
     """The data of a run folder as `generate` writes it."""
     with output.reading(folder) as db:
-        output.write_formats(db, count, folder, ("alpaca", "sharegpt", "samples"))
-        output.write_rejected(db, count, folder)
+        output.write_dataset(db, count, folder, ("alpaca", "sharegpt", "samples"))
         output.write_failures(db, count, folder)
     names = ("alpaca.jsonl", "sharegpt.jsonl", "samples.jsonl", "rejected.jsonl", "failures.jsonl")
     return tuple((folder / name).read_bytes() for name in names)

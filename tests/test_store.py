@@ -294,7 +294,7 @@ def test_the_files_agree_with_the_view(tmp_path: Path) -> None:
     with output.reading(tmp_path) as db:
         falls = output.waterfall(db, 1)
         assert (falls.accepted, dict(falls.rejected), falls.candidates) == (1, {"surplus": 1, "novelty": 1}, 3)
-        assert output.write_rejected(db, 1, tmp_path) == 2
+        assert sum(output.write_dataset(db, 1, tmp_path, ())[0].rejected.values()) == 2
         assert [s.meta["id"] for s in output.accepted(db, 1)] == ["0.0"]
         assert [s.meta["id"] for s in output.accepted(db, 3)] == ["0.0", "0.1", "1.0"]
     lines = (tmp_path / "rejected.jsonl").read_text().splitlines()

@@ -8,7 +8,6 @@ import re
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from email.utils import parsedate_to_datetime
@@ -35,7 +34,6 @@ LARGEST_BYTES_BODY = 1 << 20  # aiohttp warns about more than that in one write
 _LIMIT = b'"max_tokens":'
 _NO_SUCH_PATH = (404, 405, 501)
 _KEY_HINT = "set OPENAI_API_KEY, or name its variable with --api-key-env"
-_reused: ContextVar[bool] = ContextVar("reused", default=False)
 _VENDOR = (aiohttp.ClientError, OSError, EOFError, TimeoutError)
 _DROPPED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 # What OpenSSL says when the other side does not speak TLS at all.
@@ -142,19 +140,20 @@ class Http:
         return wire.decode(payload, request)
 
     async def _ask(self, method: str, url: URL | str, body: bytes = b"", seconds: float = 0) -> _Answer:
-        _reused.set(False)
+        """`seconds` bound it as a whole; without them the session's own limits hold, which cost no timer a request."""
         if self._session is None:
             self._session = self._open()
-        timeout = aiohttp.ClientTimeout(total=seconds or self._timeout_seconds, connect=CONNECT_SECONDS)
-        data = body if len(body) < LARGEST_BYTES_BODY else io.BytesIO(body)
+        timeout = aiohttp.ClientTimeout(total=seconds, connect=CONNECT_SECONDS) if seconds else self._session.timeout
+        data = _Body(body) if len(body) < LARGEST_BYTES_BODY else io.BytesIO(body)
         try:
             async with self._session.request(
-                method, url, data=data or None, timeout=timeout, allow_redirects=False
+                method, url, data=data if body else None, timeout=timeout, allow_redirects=False
             ) as response:
                 return _Answer(response.status, response.headers, await response.read())
         except _VENDOR as error:
             found = translate(error, self.base_url)
-            if _reused.get() and isinstance(error, _DROPPED) and isinstance(found, BackendError):
+            reused = isinstance(data, _Body) and data.reused
+            if reused and isinstance(error, _DROPPED) and isinstance(found, BackendError):
                 found.retry_after_seconds = 0.0  # an idle connection that the server had closed: nobody's failure
             raise found from error
 
@@ -173,6 +172,7 @@ class Http:
             auto_decompress=False,
             headers=headers,
             proxy=_proxy(self.base_url),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
         )
 
     async def _served(self) -> list[dict[str, Any]]:
@@ -252,12 +252,19 @@ class Http:
         return count if isinstance(count, int) else None
 
 
-class _Connector(aiohttp.TCPConnector):
-    """Tells the request at hand whether its connection was used before; aiohttp's tracing would cost it 36 us."""
+class _Body(aiohttp.BytesPayload):
+    """The bytes of a request; `reused` once it went out on a connection that was used before."""
 
-    async def connect(self, *given: Any, **named: Any) -> Any:
-        connection = await super().connect(*given, **named)
-        _reused.set(hasattr(connection.protocol, "used_before"))
+    reused = False
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Tells a request whether its connection was used before; aiohttp's tracing would cost it 36 us."""
+
+    async def connect(self, req: Any, *given: Any, **named: Any) -> Any:
+        connection = await super().connect(req, *given, **named)
+        if isinstance(req.body, _Body):
+            req.body.reused = hasattr(connection.protocol, "used_before")
         connection.protocol.used_before = True  # type: ignore[union-attr]
         return connection
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from typing import Any
@@ -29,6 +28,8 @@ def doctor(base_urls: tuple[str, ...], json_: bool) -> int:
     Example: synthgen doctor --base-url http://localhost:8000/v1
     """
     urls = base_urls or tuple(u for u in (os.environ.get("OPENAI_BASE_URL"),) if u)
+    import asyncio
+
     servers = [asyncio.run(_try(url)) for url in urls]
     found = {
         "python": sys.version.split()[0],

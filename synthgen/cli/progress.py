@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import sys
 import time
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from synthgen.run import Conveyor, Ending
 
 _REDRAW_SECONDS, _PLAIN_SECONDS = 0.25, 10.0
+
+
+def spare_the_collector() -> None:
+    """Reference counts free what a request makes; rounds over all that is loaded took a fifth of a run's CPU."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @dataclass(slots=True)

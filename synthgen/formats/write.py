@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import ClassVar
 
 from synthgen.errors import StoreError, SynthgenError
 from synthgen.formats import Format
@@ -40,47 +40,102 @@ def write_samples(
 ) -> Written:
     """Samples as JSON lines: UTF-8, LF, no NaN, the same columns in the same order in each row.
 
-    Two passes, the first for the columns: give a collection, or a function that starts over each time.
+    Give a collection, or a function that starts over each time.
     `strict`: CannotCarryError and no file where any sample would be left out or lose a part.
     """
+    (written,) = write_all(samples, [(into, path)], strict=strict)
+    return written
+
+
+def write_all(
+    samples: Collection[Sample] | Callable[[], Iterable[Sample]],
+    targets: Sequence[tuple[Format, Path]],
+    *,
+    strict: bool = False,
+) -> list[Written]:
+    """The same into several formats, from one pass, and a second for files whose later rows need more columns."""
     again = samples if callable(samples) else lambda: samples
-    left_out: Counter[str] = Counter()
-    lost: Counter[str] = Counter()
-    hurt = total = rows = 0
+    files = [_File(into, path) for into, path in targets]
+    try:
+        _fill(files, again())
+        narrow = [file for file in files if file.narrow]
+        wider = [file.start_over() for file in narrow]
+        if wider:
+            _fill(wider, again())
+        files = [file for file in files if file not in narrow] + wider
+        if strict:
+            for file in files:
+                file.check()
+        written = {file.path: file.close() for file in files}
+    finally:
+        for file in files:
+            file.abandon()
+    return [written[path] for _, path in targets]
 
-    def carried() -> Iterator[Sample]:
-        nonlocal hurt, total
-        for sample in again():
-            total += 1
-            reason = into.carries(sample)
-            parts = () if reason else into.loses(sample)
-            hurt += bool(reason or parts)
-            lost.update(parts)
-            if reason:
-                left_out[reason] += 1
-            else:
-                yield sample
 
-    def check() -> None:
-        if strict and hurt:
-            reasons = ", ".join(f"{reason} ({count})" for reason, count in (left_out + lost).most_common())
-            message = f"{into.name} cannot hold {hurt} of {total} samples whole: {reasons}"
-            raise CannotCarryError(f"{path}: {message}; nothing was written, leave --strict out to write the rest")
+def _fill(files: Sequence[_File], samples: Iterable[Sample]) -> None:
+    for sample in samples:
+        for file in files:
+            file.add(sample)
 
-    columns = into.columns(carried())
-    check()
-    with replacing(path) as write:
-        for sample in again():
-            if into.carries(sample) is None:
-                line = _line(into, sample, columns)
-                if isinstance(line, bytes):
-                    write(line)
-                    rows += 1
-                else:
-                    left_out[line] += 1
-                    hurt += 1
-        check()
-    return Written(path, rows, columns, dict(left_out), dict(lost))
+
+class _File:
+    """One file in the making, in the columns of its first row until a row needs more: then it is `narrow`."""
+
+    def __init__(self, into: Format, path: Path, columns: tuple[str, ...] | None = None) -> None:
+        self.path, self.narrow = path, False
+        self._into, self._columns = into, columns
+        self._kinds: dict[tuple[str, ...], Sample] = {}  # one sample for each set of columns
+        self._left_out: Counter[str] = Counter()
+        self._lost: Counter[str] = Counter()
+        self._hurt = self._total = self._rows = 0
+        self._temporary = _Temporary(path)
+
+    def add(self, sample: Sample) -> None:
+        self._total += 1
+        reason = self._into.carries(sample)
+        if reason is None:
+            columns = self._into.columns((sample,))
+            if columns not in self._kinds:
+                self._meet(columns, sample)
+            if self.narrow:
+                return
+            line = _line(self._into, sample, self._columns or columns)
+            if isinstance(line, bytes):
+                self._temporary.write(line)
+                self._rows += 1
+                lost = self._into.loses(sample)
+                self._lost.update(lost)
+                self._hurt += bool(lost)
+                return
+            reason = line
+        self._left_out[reason] += 1
+        self._hurt += 1
+
+    def _meet(self, columns: tuple[str, ...], sample: Sample) -> None:
+        self._kinds[columns] = sample
+        self._columns = self._columns or columns
+        self.narrow |= not set(columns) <= set(self._columns)
+
+    def start_over(self) -> _File:
+        """The same file with the columns of all rows."""
+        self.abandon()
+        return _File(self._into, self.path, self._into.columns(self._kinds.values()))
+
+    def check(self) -> None:
+        """Raises CannotCarryError where a sample was left out or lost a part."""
+        if self._hurt:
+            reasons = ", ".join(f"{reason} ({count})" for reason, count in (self._left_out + self._lost).most_common())
+            message = f"{self._into.name} cannot hold {self._hurt} of {self._total} samples whole: {reasons}"
+            raise CannotCarryError(f"{self.path}: {message}; nothing was written, leave --strict out to write the rest")
+
+    def close(self) -> Written:
+        self._temporary.commit()
+        columns = self._into.columns(()) if self._columns is None else self._columns
+        return Written(self.path, self._rows, columns, dict(self._left_out), dict(self._lost))
+
+    def abandon(self) -> None:
+        self._temporary.abandon()
 
 
 def _line(into: Format, sample: Sample, columns: tuple[str, ...]) -> bytes | str:
@@ -105,40 +160,46 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Callable[[bytes], object]]:
-    """A function that takes the new bytes of the file; they are there under its name at the end, or never.
+    """A function that takes the new bytes of the file; they are there under its name at the end, or never."""
+    temporary = _Temporary(path)
+    try:
+        yield temporary.write
+        temporary.commit()
+    finally:
+        temporary.abandon()
 
-    A temporary file in the same folder, because renaming is atomic only within one file system.
+
+class _Temporary:
+    """The new bytes of a file until they take its name.
+
+    In the same folder, because renaming is atomic only within one file system.
     """
-    target = path.resolve()  # a link stays a link
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with _told(path):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        file = temporary.open("wb")
-    try:
-        with _closing(file, path):
 
-            def write(data: bytes) -> None:
-                with _told(path):
-                    file.write(data)
-
-            yield write
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._target = path.resolve()  # a link stays a link
+        self._name = self._target.with_name(f".{self._target.name}.{os.getpid()}.tmp")
         with _told(path):
-            temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+            self._target.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._name.open("wb")
 
+    def write(self, data: bytes) -> None:
+        with _told(self._path):
+            self._file.write(data)
 
-@contextmanager
-def _closing(file: BinaryIO, path: Path) -> Iterator[None]:
-    """On the disk before it is renamed. Closing flushes, and fails again on a full disk: the first error is told."""
-    try:
-        yield
-        with _told(path):
-            file.flush()
-            os.fsync(file.fileno())
-    finally:
+    def commit(self) -> None:
+        """On the disk before it is renamed."""
+        with _told(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._name.replace(self._target)
+
+    def abandon(self) -> None:
+        """Closing flushes, and fails again on a full disk: the first error has been told."""
         with suppress(OSError):
-            file.close()
+            self._file.close()
+        self._name.unlink(missing_ok=True)
 
 
 _ADVICE = {

@@ -29,6 +29,11 @@ def find(name: str) -> type[Recipe]:
     """The recipe of that name, or the one in a Python file. Raises UsageError with what is near."""
     if name.endswith(".py"):
         return _from_file(Path(name))
+    module = name.replace("-", "_")
+    if any(found.name == module for found in pkgutil.iter_modules(__path__)):  # the others stay on the disk
+        for recipe in _recipes_of(importlib.import_module(f"{__name__}.{module}")):
+            if recipe.name == name:
+                return recipe
     known = {r.name: r for r in members()}
     if name in known:
         return known[name]
