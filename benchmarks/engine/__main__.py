@@ -48,7 +48,7 @@ def main() -> int:
                     print(json.dumps({**asdict(row), "verdict": row.verdict}), flush=True)
                 else:
                     print(f"{row.verdict:<8} {row.name:<24} {row.figure}\n{'':<33} goal: {row.goal}", flush=True)
-    print(f"{missed} missed; {(time.monotonic() - began) / 60:.1f} minutes", file=sys.stderr)
+    print(f"\n{missed} missed; {(time.monotonic() - began) / 60:.1f} minutes", file=sys.stderr)
     return 1 if missed else 0
 
 

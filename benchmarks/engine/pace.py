@@ -20,7 +20,7 @@ from benchmarks.engine.kit import (
 )
 
 FIRST = 3_000
-SLOTS, SECONDS = 64, 0.5  # of one server of the pool
+SLOTS, SECONDS = 96, 0.8  # of one server of the pool: no default of concurrency fits by accident
 SLOWER = 5
 
 
