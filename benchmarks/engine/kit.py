@@ -18,8 +18,17 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 LIMIT_SECONDS = 900.0
-# Proxies, keys and addresses of the user's own would change who is asked.
-_FOREIGN = ("OPENAI_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+# Proxies, keys and addresses of the user's own would change who is asked; an installed program has its bytecode.
+_FOREIGN = (
+    "PYTHONDONTWRITEBYTECODE",
+    "OPENAI_",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+)
 _TOPICS = ("a river", "an old bridge", "bread", "the tides", "a lock", "paper", "a clock", "salt", "wool", "a lens")
 
 
