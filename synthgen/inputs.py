@@ -95,11 +95,13 @@ def _name(row: Row) -> str:
 
 def _of_row(row: Row) -> dict[str, Any]:
     fields = row.fields
-    column = next((c for c in _COLUMNS if fields.get(c) not in (None, "", [])), None)
-    if column is None:
+    for column in _COLUMNS:
+        value = fields.get(column)
+        if value is not None and value not in ("", []):
+            break
+    else:
         there = ", ".join(list(fields)[:12]) or "none"
         raise UsageError(f"{row.where}: no prompt (columns: {there}); name one of them {', '.join(_COLUMNS[:-1])}")
-    value = fields[column]
     if isinstance(value, str):
         return _of_text(row, column, value)
     if isinstance(value, list) and all(isinstance(turn, str) for turn in value):
@@ -116,13 +118,14 @@ def _of_row(row: Row) -> dict[str, Any]:
 
 
 def _of_text(row: Row, column: str, text: str) -> dict[str, Any]:
-    given, system = (_text(row, name) for name in ("input", "system"))
-    if column != "instruction":  # another column named input is not a part of the prompt
-        given = ""
+    # Beside any other column one named input is not a part of the prompt.
+    given = _text(row, "input") if column == "instruction" else ""
+    system = _text(row, "system")
     if not text.strip():
         raise UsageError(f"{row.where}: {column} is empty; write the prompt or delete the row")
     said = (Message("system", system),) if system else ()
-    reference = next((v for c in _REFERENCES if isinstance(v := row.fields.get(c), str) and v), None)
+    found = [v for c in _REFERENCES if c in row.fields and isinstance(v := row.fields[c], str) and v]
+    reference = found[0] if found else None
     prompt = f"{text}\n{given}" if given else text
     return _fields(row.where, (*said, Message("user", prompt)), split=(text, given), reference=reference)
 

@@ -24,7 +24,7 @@ SCHEMA = 1
 LOCK = ".run.lock"  # stays: removing it would let two processes hold two files of one name
 _PRAGMAS = (
     "page_size=8192", "journal_mode=wal", "synchronous=full",
-    "wal_autocheckpoint=2000", "cache_size=-8000", "busy_timeout=5000",
+    "wal_autocheckpoint=2000", "cache_size=-2000", "busy_timeout=5000",
 )  # fmt: skip
 # Bodies stand apart from the index: inside a table without rowid they cost six times the write time.
 _TABLES = f"""

@@ -166,7 +166,7 @@ def _concurrency(text: str) -> int | None:
 
 
 async def _generate(wish: Wish, given: dict[str, Any]) -> int:
-    from synthgen.cli.progress import Watch, spare_the_collector
+    from synthgen.cli.progress import Watch, settle_memory
     from synthgen.session import Session
 
     session = Session(wish, note)
@@ -176,7 +176,7 @@ async def _generate(wish: Wish, given: dict[str, Any]) -> int:
         if given["dry_run"]:
             return await _dry_run(session, given["json_"])
         watch = Watch(quiet=given["quiet"], json=given["json_"], label=f"{session.kind.name} ({session.lang})")
-        spare_the_collector()
+        settle_memory()
         result = await session.generate(watch)
     _close(result, given)
     return result.ending.code

@@ -18,12 +18,23 @@ if TYPE_CHECKING:
     from synthgen.run import Conveyor, Ending
 
 _REDRAW_SECONDS, _PLAIN_SECONDS = 0.25, 10.0
+_M_TRIM_THRESHOLD = -1  # malloc.h
 
 
-def spare_the_collector() -> None:
-    """Reference counts free what a request makes; rounds over all that is loaded took a fifth of a run's CPU."""
+def settle_memory() -> None:
+    """Before long work, once everything is loaded.
+
+    Reference counts free what a request makes; the collector's rounds over all that is loaded took a fifth of a run's
+    CPU. And glibc, left to itself, keeps ever more of what was freed: 90 MB after 200,000 requests instead of 55.
+    """
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+    if sys.platform == "linux":
+        import ctypes
+
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+        if mallopt is not None:
+            mallopt(_M_TRIM_THRESHOLD, 128 * 1024)
 
 
 @dataclass(slots=True)
