@@ -32,9 +32,13 @@ class BackendError(SynthgenError):
     fate: ClassVar[Fate] = "retry"
     exit_code: ClassVar[int] = 5
 
-    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after_seconds: float | None = None, busy: bool = False, died: bool = False
+    ) -> None:
+        """`busy`: the server has too much to do, and said so (429, 503). `died`: it is gone, with all it had to do."""
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.busy, self.died = busy, died
         self.attempts = 1
 
 

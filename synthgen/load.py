@@ -3,115 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import resource
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from math import inf
 from random import uniform
-from zlib import crc32
+from typing import NamedTuple
 
-from synthgen.errors import BackendError, NotAllowed, UsageError
+from synthgen.errors import BackendError, NotAllowed
+from synthgen.limit import limit_of
+from synthgen.line import Asked, Line
+from synthgen.server import LONGEST_BACKOFF_SECONDS, Server
 from synthgen.types import Backend, Completion, Request
 
-LONGEST_BACKOFF_SECONDS = 30.0
-FILES_BESIDE = 64  # the store, the data files, libraries that load late
-ERRORS_TO_LEAVE_OUT = 3
-# For servers that queue what they cannot take yet; the embedded engine has 32 slots.
-DEFAULT_PLACES = 64
-Place = tuple["Server", bool]  # and whether this is its trial
 RATE_SLACK_SECONDS = 0.1  # a late timer is made up for, a pause is not
-
-
-def allow_files(connections: int) -> None:
-    """Raise the soft limit of open files as far as may be. Raises UsageError where `connections` do not fit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY or soft != resource.RLIM_INFINITY:
-        soft = hard if hard != resource.RLIM_INFINITY else 10_240
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft != resource.RLIM_INFINITY and connections + FILES_BESIDE > soft:
-        most = max(1, soft - FILES_BESIDE)
-        raise UsageError(
-            f"{connections} requests at once need more open files than the {soft} allowed here; "
-            f"give --concurrency {most} or raise the limit (ulimit -n)"
-        )
-
+MOST_HOMES = 16_384  # tasks whose server is remembered: more than can be under way
+SIMILAR_LOAD, HOME_LOAD = (
+    0.1,
+    0.5,
+)  # how much fuller, in shares of a limit, a server may be that has the prefix, the task
+MUCH_FASTER = 0.7
 
 Keep = Callable[[Completion], Awaitable[None]]
 
 
-class Places:
-    """How many requests one server is given at once; another limiter overrides `may` and hears of every answer."""
+class Load(NamedTuple):
+    """One server as the progress line shows it."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.in_flight = 0
-
-    def may(self, now: float) -> bool:
-        return self.in_flight < self.limit
-
-    def take(self, now: float) -> None:
-        self.in_flight += 1
-
-    def give(self, now: float, seconds: float, error: BackendError | None) -> None:
-        """A request came back after `seconds`, with an error or without."""
-        self.in_flight -= 1
-
-    @property
-    def load(self) -> float:
-        return (self.in_flight + 1) / self.limit
-
-
-class Server:
-    """One backend with its places, and whether it is left out: for good, or until its next trial."""
-
-    def __init__(self, backend: Backend, places: Places) -> None:
-        self.backend = backend
-        self.places = places
-        self.refused: NotAllowed | None = None  # for good
-        self.error: BackendError | None = None  # the last of a row
-        self.errors = 0
-        self.out_seconds = 0.0  # 0: it serves
-        self.out_since = 0.0
-        self.next_trial = 0.0
-
-    @property
-    def out(self) -> bool:
-        return self.out_seconds > 0
-
-    @property
-    def silent(self) -> bool:
-        """Left out because no answer came at all; a server that answers with errors is not."""
-        return self.out and self.error is not None and self.error.__cause__ is not None
-
-    def may(self, now: float, *, alone: bool) -> bool:
-        """`alone`: no other server serves, so one that at least answers is asked as if it did."""
-        free = not self.out or now >= self.next_trial or (alone and not self.silent)
-        return free and self.places.may(now)
-
-    def take(self, now: float) -> bool:
-        """Give a place away; True when the request is the trial of a server that is out."""
-        self.places.take(now)
-        if self.out:
-            self.next_trial = inf  # one at a time
-        return self.out
-
-    def give(self, now: float, seconds: float, error: BackendError | None) -> None:
-        self.places.give(now, seconds, error)
-
-    def answered(self) -> None:
-        self.errors, self.out_seconds, self.error = 0, 0.0, None
-
-    def failed(self, error: BackendError, now: float, *, trial: bool) -> bool:
-        """Count one more of a row; True when it is the one that leaves the server out."""
-        self.errors += 1
-        self.error = error
-        if self.out and trial:
-            self.out_seconds = min(2 * self.out_seconds, LONGEST_BACKOFF_SECONDS)
-            self.next_trial = now + self.out_seconds
-        elif not self.out and self.errors >= ERRORS_TO_LEAVE_OUT:
-            self.out_since, self.out_seconds, self.next_trial = now, 1.0, now + 1.0
-            return True
-        return False
+    name: str
+    in_flight: int
+    limit: int
+    out: bool
 
 
 class Pool:
@@ -131,121 +52,210 @@ class Pool:
         timeout_seconds: float = 600,
         rate_per_second: float | None = None,
     ) -> None:
-        """`concurrency` is a server's; `timeout_seconds` is a request's in all, from its first sending on."""
+        """`concurrency` is a server's, None finds it out; `timeout_seconds` is a request's, from its first sending."""
         self.notes: list[str] = []
         self.answered = False  # by anything at all, an error among it
-        self._servers = [Server(backend, Places(concurrency or DEFAULT_PLACES)) for backend in backends]
+        self.on_change: Callable[[], None] | None = None  # `width` has grown
+        self.left: int | None = None  # requests that are still to come, where the caller knows
+        self._learns = concurrency is None
+        self._servers = [Server(backend, limit_of(backend, concurrency)) for backend in backends]
         self._retries = retries
         self._timeout_seconds = timeout_seconds
         self._seconds_between = 1 / rate_per_second if rate_per_second else 0.0
         self._next_sending = 0.0
-        self._waiting: deque[tuple[asyncio.Future[Place], str]] = deque()
+        self._line: Line[Server] = Line(several=len(backends) > 1)
+        self._homes: OrderedDict[str, Server] = OrderedDict()
         self._alarm: asyncio.TimerHandle | None = None
+        self._sweep: asyncio.TimerHandle | None = None
+        self._beside: set[asyncio.Task[None]] = set()  # readers of gauges, questions after health
 
     @property
     def in_flight(self) -> int:
-        return sum(server.places.in_flight for server in self._servers)
+        return sum(server.limit.in_flight for server in self._servers)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._line)
+
+    @property
+    def servers(self) -> list[Load]:
+        return [
+            Load(s.backend.name, s.limit.in_flight, s.limit.most_now, s.out or s.refused is not None)
+            for s in self._servers
+        ]
 
     @property
     def width(self) -> int:
-        """How many tasks are worth running at once."""
-        return sum(server.places.limit for server in self._servers)
+        """How many tasks are worth running at once: a quarter more than there are places, so that none is empty.
+
+        Rounded down, so that one place is one task at a time.
+        """
+        live = [server for server in self._servers if server.refused is None]
+        serving = [server for server in live if not server.out] or live
+        return max(1, int(1.25 * sum(server.limit.most_now for server in serving)))
 
     @property
     def most_at_once(self) -> int:
         """The most connections that it will ever hold."""
-        return self.width
+        return sum(server.limit.most for server in self._servers)
 
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
+    def allow(self, connections: int) -> int:
+        """Share out so many connections among servers whose limit is found out; how many it may hold now."""
+        if self._learns and self._servers:
+            for server in self._servers:
+                server.limit.allow(max(1, connections // len(self._servers)))
+        return self.most_at_once
 
     async def aclose(self) -> None:
         """Fail what waits, and close every backend."""
-        if self._alarm is not None:
-            self._alarm.cancel()
+        for timer in (self._alarm, self._sweep):
+            if timer is not None:
+                timer.cancel()
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
         self._fail_waiting(BackendError("the pool is closed"))
         for server in self._servers:
             await server.backend.aclose()
 
     async def complete(self, request: Request, key: str = "", keep: Keep | None = None) -> Completion:
-        """One completion; of equally loaded servers, requests of one `key` go to the same, for its prefix cache.
+        """One completion; requests of one `key` go to one server while it serves, for its prefix cache.
 
         `keep` is given the completion while the request still has its place: what is in flight is never more than the
         places, and all of it is either unanswered or not yet kept.
         Raises the last error, with `attempts`: BackendError after the retries, RequestRefused and NotAllowed at once.
         """
-        loop = asyncio.get_running_loop()
-        attempts, at_once = 0, True
-        deadline: float | None = None
-        error: BackendError | None = None
+        asked: Asked[Server] = Asked(key, request)
         while True:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    server, trial = await self._place(key, first=error is None)
-            except TimeoutError:
-                assert error is not None
-                raise error from error.__cause__
-            deadline = deadline or loop.time() + self._timeout_seconds
-            answer, was_silent = await self._send(server, request, deadline, keep, trial=trial)
+            await self._place(asked)
+            answer = await self._send(asked, request, keep)
             if isinstance(answer, Completion):
                 return answer
-            error = answer
-            if isinstance(error, NotAllowed) and server.refused is not None:
-                continue  # another server may
-            if at_once and error.retry_after_seconds == 0:
-                at_once = False
-                continue
-            attempts += not was_silent  # else it is the server's state, not an attempt of the request
-            error.attempts = max(1, attempts)
-            pause_seconds = 0.0 if server.silent else _pause_seconds(error, attempts)
-            if error.fate != "retry" or attempts > self._retries or loop.time() + pause_seconds >= deadline:
-                raise error from error.__cause__
-            await asyncio.sleep(pause_seconds)
+            asked.error = answer
+            pause_seconds = self._pause(asked, answer)
+            if pause_seconds is None:
+                raise answer from answer.__cause__
+            if pause_seconds:
+                await asyncio.sleep(pause_seconds)
+            server = asked.server
+            if server is not None and server.deaths > asked.deaths_before:
+                asked.met_death(server.backend.name, server.deaths)
 
-    async def _send(
-        self, server: Server, request: Request, deadline: float, keep: Keep | None, *, trial: bool
-    ) -> tuple[Completion | BackendError, bool]:
-        """What came back, and whether the server was known to be silent before that."""
+    def _pause(self, asked: Asked[Server], error: BackendError) -> float | None:
+        """Seconds until a request comes again that met this error; None when it does not."""
+        server = asked.server
+        assert server is not None
+        if isinstance(error, NotAllowed) and server.refused is not None:
+            return 0.0  # another server may
+        if asked.at_once and error.retry_after_seconds == 0:
+            asked.at_once = False
+            return 0.0
+        asked.attempts += not asked.excused
+        error.attempts = max(1, asked.attempts)
+        pause_seconds = 0.0 if server.silent else _pause_seconds(error, asked.attempts)
+        late = asyncio.get_running_loop().time() + pause_seconds >= asked.deadline
+        return None if error.fate != "retry" or asked.attempts > self._retries or late else pause_seconds
+
+    async def _place(self, asked: Asked[Server]) -> None:
+        """Wait for a server that may take one more; requests that come again go before new ones."""
         loop = asyncio.get_running_loop()
-        started = loop.time()
+        now = loop.time()
+        first = asked.error is None
+        if not self._line or not first:
+            server = self._pick(asked, now)
+            if server is not None:
+                self._take(asked, server, now)
+                return
+        asked.since = now
+        asked.future = loop.create_future()
+        self._line.add(asked, self._best(asked) if first else None)
+        self._dispatch()
+        try:
+            await asked.future
+        except asyncio.CancelledError:
+            if not self._line.remove(asked) and not asked.future.cancelled() and asked.future.exception() is None:
+                self._came_back(asked, None)
+            raise
+        finally:
+            asked.future = None
+
+    async def _send(self, asked: Asked[Server], request: Request, keep: Keep | None) -> Completion | BackendError:
+        server, task = asked.server, asyncio.current_task()
+        assert server is not None
+        assert task is not None
+        cancelling = task.cancelling()
+        asked.stopped, asked.task = None, task
         answer: Completion | BackendError | None = None
         try:
-            async with asyncio.timeout_at(deadline) as limit:
-                answer = await server.backend.complete(request)
+            answer = await server.backend.complete(request)
+            asked.task = None
             if keep is not None:
                 await keep(answer)
         except BackendError as error:
             answer = error
-        except TimeoutError as error:
-            if not limit.expired():
+        except asyncio.CancelledError:
+            if asked.stopped is None or task.uncancel() > cancelling:
                 raise
-            answer = BackendError(f"{server.backend.name}: no answer within {self._timeout_seconds:g} s")
-            answer.__cause__ = error
+            answer = asked.stopped
         finally:
-            was_silent = server.silent
-            self._came_back(server, answer, started, trial=trial)
-        return answer, was_silent
+            asked.task = None
+            self._came_back(asked, answer)
+        return answer
 
-    def _came_back(
-        self, server: Server, answer: Completion | BackendError | None, started: float, *, trial: bool
-    ) -> None:
+    def _take(self, asked: Asked[Server], server: Server, now: float) -> None:
+        if self._seconds_between:
+            self._next_sending = max(self._next_sending, now - RATE_SLACK_SECONDS) + self._seconds_between
+        server.take(asked, now)
+        if asked.deadline == inf:
+            asked.deadline = now + self._timeout_seconds
+        if asked.key and len(self._servers) > 1:
+            self._homes[asked.key] = server
+            self._homes.move_to_end(asked.key)
+            if len(self._homes) > MOST_HOMES:
+                self._homes.popitem(last=False)
+        if self._sweep is None:
+            self._sweep_later()
+        if server.gauge is not None and not server.watched:
+            server.watched = True
+            self._begin(server.watch(self._grown))
+
+    def _came_back(self, asked: Asked[Server], answer: Completion | BackendError | None) -> None:
+        """A place is free again; `answer` is None for a request that was cancelled."""
+        server = asked.server
+        assert server is not None
         now = asyncio.get_running_loop().time()
-        error = answer if isinstance(answer, BackendError) else None
-        self.answered |= isinstance(answer, Completion) or (error is not None and error.__cause__ is None)
-        server.give(now, now - started, error)
-        if isinstance(error, NotAllowed):
-            self._refuse(server, error)
-        elif error is None or error.fate != "retry":
-            if answer is not None:
-                server.answered()
-        elif error.retry_after_seconds != 0:
-            out = server.failed(error, now, trial=trial)
-            if out and (server.silent or len(self._servers) > 1):
-                self._note(f"{server.backend.name} is left out for now: {error}")
-        if trial and server.next_trial == inf:  # cancelled, or dropped by the server: the next one may try
-            server.next_trial = now
-        self._dispatch()
+        before, was_out = server.limit.most_now, server.out
+        if isinstance(answer, Completion):
+            self.answered = True
+            server.answered(asked, now)
+            if server.limit.most_now < before and len(self._servers) > 1:
+                self._withdraw(server)
+        else:
+            self.answered |= answer is not None and answer.__cause__ is None
+            if server.failed(asked, now, answer) and server.error is not None:
+                self._fell(server, server.error)
+            if isinstance(answer, NotAllowed):
+                self._refuse(server, answer)
+        if self.on_change is not None and (server.limit.most_now > before or server.out != was_out):
+            self.on_change()
+        if self._line:
+            self._dispatch()
+
+    def _withdraw(self, server: Server) -> None:
+        """Take back what stands in the queue of a server whose limit was far too high: the last that it was sent."""
+        many = server.limit.in_flight - server.limit.most_now
+        if many > 0.2 * server.limit.in_flight and any(s.serves for s in self._servers if s is not server):
+            late = BackendError(f"{server.backend.name}: withdrawn from its queue", retry_after_seconds=0)
+            for asked in list(reversed(server.under_way))[:many]:
+                asked.stop(late)
+
+    def _fell(self, server: Server, error: BackendError) -> None:
+        """A server is left out from now on; when it died, what it had to do goes elsewhere."""
+        if server.silent or len(self._servers) > 1:
+            self._note(f"{server.backend.name} is left out for now: {error}")
+        if error.died:
+            for asked in server.under_way:
+                asked.stop(error)
 
     def _refuse(self, server: Server, error: NotAllowed) -> None:
         """Leave a server out for good, unless it is the last."""
@@ -257,79 +267,128 @@ class Pool:
         if note not in self.notes:
             self.notes.append(note)
 
-    async def _place(self, key: str, *, first: bool) -> Place:
-        """Wait for a server that may take one more; requests that come again go before new ones."""
-        loop = asyncio.get_running_loop()
-        if not self._waiting or not first:
-            server = self._pick(key, loop.time())
-            if server is not None:
-                return self._take(server, loop.time())
-        future: asyncio.Future[Place] = loop.create_future()
-        entry = future, key
-        if first:
-            self._waiting.append(entry)
-        else:
-            self._waiting.appendleft(entry)
-        self._dispatch()
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if entry in self._waiting:
-                self._waiting.remove(entry)
-            elif not future.cancelled() and future.exception() is None:
-                server, trial = future.result()
-                self._came_back(server, None, loop.time(), trial=trial)
-            raise
+    def _best(self, asked: Asked[Server]) -> Server:
+        """Where its task has been, or where its prefix belongs (rendezvous hashing: each server draws a number)."""
+        if len(self._servers) == 1:
+            return self._servers[0]
+        home = self._homes.get(asked.key)
+        if home is not None and home.serves:
+            return home
+        serving = [server for server in self._servers if server.serves] or self._servers
+        return max(serving, key=lambda server: (asked.prefix ^ server.salt) * 0x9E3779B1 & 0xFFFFFFFF)
 
-    def _pick(self, key: str, now: float) -> Server | None:
+    def _free(self, now: float) -> list[Server]:
+        """Servers that may be given one more."""
         if now < self._next_sending:
-            return None
-        live = [server for server in self._servers if server.refused is None]
-        alone = all(server.out for server in live)
+            return []
+        live = [s for s in self._servers if s.limit.in_flight < s.limit.most_now and s.refused is None]
+        if not live:
+            return live
+        alone = any(server.out for server in live) and not any(server.serves for server in self._servers)
         free = [server for server in live if server.may(now, alone=alone)]
+        if self.left is not None and len(self._servers) > 1:
+            free = [server for server in free if not self._too_slow(server, now)]
+        return free
+
+    def _pick(self, asked: Asked[Server], now: float) -> Server | None:
+        free = self._free(now)
         if len(free) < 2:
             return free[0] if free else None
-        return min(free, key=lambda server: (server.places.load, crc32(f"{key} {server.backend.name}".encode())))
+        if asked.error is not None:
+            free = [server for server in free if server is not asked.server] or free
+        least = min(free, key=_load)
+        best = self._best(asked)
+        more = HOME_LOAD if self._homes.get(asked.key) is best else SIMILAR_LOAD
+        return best if best in free and best.limit.load <= least.limit.load + more else least
 
-    def _take(self, server: Server, now: float) -> Place:
-        if self._seconds_between:
-            self._next_sending = max(self._next_sending, now - RATE_SLACK_SECONDS) + self._seconds_between
-        return server, server.take(now)
+    def _too_slow(self, server: Server, now: float) -> bool:
+        """Near the end: whether a request would end later here than if it waited for a faster server."""
+        faster = [o for o in self._servers if o.serves and 0 < o.seconds < MUCH_FASTER * server.seconds]
+        if not faster:
+            return False
+        per_second = sum(other.limit.most_now / other.seconds for other in faster)
+        wait_seconds = (len(self._line) + (self.left or 0)) / per_second
+        return server.next_seconds(now) > wait_seconds + min(other.worst_seconds for other in faster)
 
     def _dispatch(self) -> None:
         """Give places to those that wait, in order; what time alone will change sets the alarm."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        while self._waiting:
-            future, key = self._waiting[0]
-            server = None if future.done() else self._pick(key, now)
-            if server is not None:
-                future.set_result(self._take(server, now))
-            elif not future.done():
+        now = asyncio.get_running_loop().time()
+        while self._line:
+            free = self._free(now)
+            if not free:
                 break
-            self._waiting.popleft()
+            server = min(free, key=_load)
+            asked = self._line.next(server, now)
+            if asked.future is not None and not asked.future.done():
+                self._take(asked, server, now)
+                asked.future.set_result(None)
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        if not self._waiting:
-            return
+        if self._line and not (self._next_sending <= now and all(s.plain(now) for s in self._servers)):
+            self._set_alarm(now)
+
+    def _set_alarm(self, now: float) -> None:
         live = [server for server in self._servers if server.refused is None]
         ends = [server.out_since + self._timeout_seconds for server in live if server.silent]
         if live and len(ends) == len(live) and max(ends) <= now and live[0].error is not None:
             self._fail_waiting(live[0].error)
             return
-        times = [self._next_sending, *(server.next_trial for server in live if server.out), *ends]
+        times = [self._next_sending, *ends, *(server.limit.pace.next for server in live)]
+        times += [server.next_trial for server in live if server.out]
         ahead = [time for time in times if now < time < inf]
         if ahead:
-            self._alarm = loop.call_at(min(ahead), self._dispatch)
+            self._alarm = asyncio.get_running_loop().call_at(min(ahead), self._dispatch)
 
     def _fail_waiting(self, error: BackendError) -> None:
-        while self._waiting:
-            future, _ = self._waiting.popleft()
-            if not future.done():
-                again = BackendError(str(error))  # one exception raised many times grows a traceback each time
-                again.__cause__ = error.__cause__
-                future.set_exception(again)
+        for asked in self._line.drain():
+            asked.fail(error)
+
+    def _sweep_later(self) -> None:
+        seconds = min(1.0, max(0.01, self._timeout_seconds / 20))
+        self._sweep = asyncio.get_running_loop().call_later(seconds, self._sweep_now)
+
+    def _sweep_now(self) -> None:
+        """Deadlines, and servers that owe answers: one timer for all requests."""
+        now = asyncio.get_running_loop().time()
+        self._sweep = None
+        for server in self._servers:
+            for asked in server.under_way:
+                if now >= asked.deadline:
+                    asked.stop(server.too_late(self._timeout_seconds))
+            if server.healthy is not None and not server.asked_health and server.overdue(now):
+                self._begin(self._ask_health(server))
+        for asked in [asked for asked in self._line.again if now >= asked.deadline]:
+            self._line.remove(asked)
+            if asked.error is not None:
+                asked.fail(asked.error)
+        if self._line or self.in_flight:
+            self._sweep_later()
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    def _grown(self) -> None:
+        if self.on_change is not None:
+            self.on_change()
+        self._dispatch()
+
+    async def _ask_health(self, server: Server) -> None:
+        """A server that owes answers is asked whether it is there; if nobody is, what it had to do goes elsewhere."""
+        if not await server.is_gone():
+            return
+        now = asyncio.get_running_loop().time()
+        error = BackendError(f"{server.backend.name}: it is gone, with requests unanswered", died=True)
+        if not server.out:
+            server.fall(error, now)
+        self._fell(server, error)
+        self._dispatch()
+
+
+def _load(server: Server) -> float:
+    return server.limit.load
 
 
 def _pause_seconds(error: BackendError, attempts: int) -> float:

@@ -21,6 +21,8 @@ from synthgen.types import Failure, Rejection, Sample, Seed, Task
 
 # How far a finished task may be ahead of the one to be decided next: bounds memory.
 REORDER_WINDOW = 4096
+# Tasks made before they are started, where they may be: what a fast server does while a slow one makes one answer.
+AHEAD = 2048
 # A growing recipe's task i sees the pool as it stood after task i - lag(i). The lag belongs to the run and not to
 # the concurrency of the moment. It starts at five, Self-Instruct's own request batch, so that small runs grow too.
 FIRST_LAG, LAST_LAG = 5, 64
@@ -93,6 +95,9 @@ class Conveyor:
         # Novelty entries after each decided task, where tasks are compared with what was there when they were made.
         self._entries_after = [len(seen.novelty)]
         self._tasks = self._numbered(recipe.rounds(seeds, self._pool, Random(f"{plan.run_seed}:{recipe.name}")))
+        self._servers = asking.speaker("default").pool
+        self._ahead: deque[tuple[int, Task]] = deque()
+        self._made_all = False
         self._next: tuple[int, Task] | None = None
         self._done: dict[int, tuple[Task, list[Outcome]]] = {}
         self._decided = 0
@@ -163,6 +168,7 @@ class Conveyor:
 
     async def run(self) -> Ending:
         """Work until the target is reached, the tasks are used up, or there is a reason to stop."""
+        self._servers.on_change = self._wake.set
         try:
             while self._ending is None:
                 await self._start_some()
@@ -238,18 +244,27 @@ class Conveyor:
         if self._ending is not None or self._exhausted or self._reached():
             return False
         ahead = self._started - self._decided
-        if len(self._running) >= min(self._width(), self._worth_starting()) or ahead >= REORDER_WINDOW:
+        if len(self._running) >= min(self._servers.width, self._worth_starting()) or ahead >= REORDER_WINDOW:
             return False
         if self.recipe.grows and self._decided < self._started - lag(self._started):
             return False
         if self._next is None:
-            self._next = next(self._tasks, None)
+            self._next = self._following()
             self._exhausted = self._next is None
         return self._next is not None
 
-    def _width(self) -> int:
-        """Tasks worth running side by side: what the servers of the default role take at once."""
-        return self.asking.speaker("default").pool.width
+    def _following(self) -> tuple[int, Task] | None:
+        """The next task. Where none depends on what was accepted some are made ahead, to know when the end is near."""
+        while not self._made_all and len(self._ahead) < (1 if self.recipe.grows else AHEAD):
+            task = next(self._tasks, None)
+            if task is None:
+                self._made_all = True
+            else:
+                self._ahead.append(task)
+        if self._made_all or self.plan.count is not None:
+            left = len(self._ahead) if self._made_all else REORDER_WINDOW
+            self._servers.left = min(left, max(0, self._worth_starting() - len(self._running)))
+        return self._ahead.popleft() if self._ahead else None
 
     def _worth_starting(self) -> int:
         """Tasks that the rest of the target can need: at the end of a run nothing is asked for the bin."""

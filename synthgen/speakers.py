@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import resource
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from synthgen.backends import ModelSpec, check_same_model, open_backends
 from synthgen.dedup import cjk_count
-from synthgen.load import Pool, allow_files
+from synthgen.errors import UsageError
+from synthgen.load import Pool
 from synthgen.types import Backend, Capabilities
+
+FILES_BESIDE = 64  # the store, the data files, libraries that load late
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class Speakers:
         # Every server of a pool must be able to take every request: the smallest context counts.
         contexts = [s.context_tokens for s in seen if s.context_tokens is not None]
         common = replace(seen[0], context_tokens=min(contexts, default=None))
-        allow_files(sum(pool.most_at_once for pool in self._pools))
+        allow_files(self._pools)
         return Speaker(_model_name(backends[0], common), pool, common)
 
 
@@ -83,3 +88,23 @@ def _model_name(backend: Backend, seen: Capabilities) -> str:
         return f"{backend.name}:{digest}"
     model = getattr(backend, "model", None)
     return str(model or (seen.models[0] if seen.models else backend.name))
+
+
+def allow_files(pools: Sequence[Pool]) -> None:
+    """Raise the soft limit of open files, and share out what fits. Raises UsageError for what does not.
+
+    Only what the user asked for can be too much; a limit that is found out stays below what is allowed.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY or soft != resource.RLIM_INFINITY:
+        soft = hard if hard != resource.RLIM_INFINITY else 10_240
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY:
+        return
+    room = max(1, soft - FILES_BESIDE)
+    connections = sum(pool.allow(room // len(pools)) for pool in pools)
+    if connections > room:
+        raise UsageError(
+            f"{connections} requests at once need more open files than the {soft} allowed here; "
+            f"give --concurrency {room} or raise the limit (ulimit -n)"
+        )

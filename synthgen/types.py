@@ -141,8 +141,20 @@ class Capabilities:
     measured_tokens: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """What a server says of its load: requests that it works on, and those that wait in its queue."""
+
+    running: float
+    waiting: float
+
+
 class Backend(Protocol):
-    """One way to reach a model. Errors are those of `errors`, never the vendor's."""
+    """One way to reach a model. Errors are those of `errors`, never the vendor's.
+
+    It may have more: `most_at_once`, an int, where it knows how many requests are useful; `async gauge() -> Gauge |
+    None`, None where there is none to read; `async healthy() -> bool | None`, False where nobody is there any more.
+    """
 
     name: str
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import re
 import time
@@ -46,6 +47,8 @@ class FakeServer:
         start_delay: float = 0.0,
         listed: bool = True,
         prefix: str = "/v1",
+        slots: int = 0,
+        gauge: bool = False,
     ) -> None:
         assert not fault or fault.isdigit() or fault in FAULTS, fault
         self.model, self.script, self.delay = model, script, delay
@@ -59,6 +62,8 @@ class FakeServer:
         self.headers: dict[str, str] = {}
         self.url = ""
         self._port = port
+        self._slots = asyncio.Semaphore(slots) if slots else contextlib.nullcontext()  # 0: all are worked on at once
+        self.slots, self.gauge = slots or 1 << 30, gauge
         self._ready_at = time.monotonic() + start_delay
         self._runner: web.AppRunner | None = None
 
@@ -70,6 +75,8 @@ class FakeServer:
         app = web.Application(client_max_size=1 << 26)
         app.router.add_get("/_log", self._log)
         app.router.add_get("/health", self._health)
+        if self.gauge:
+            app.router.add_get("/metrics", self._metrics)
         app.router.add_post("/tokenize", self._tokenize)
         if self.listed:
             app.router.add_get(f"{self.prefix}/models", self._models)
@@ -107,6 +114,11 @@ class FakeServer:
     async def _health(self, request: web.Request) -> web.Response:
         return web.Response(status=503 if time.monotonic() < self._ready_at else 200)
 
+    async def _metrics(self, request: web.Request) -> web.Response:
+        running = min(self.slots, self.in_flight)
+        line = 'vllm:num_requests_{}{{engine="0",model_name="fake"}} {}.0\n'
+        return web.Response(text=line.format("running", running) + line.format("waiting", self.in_flight - running))
+
     async def _models(self, request: web.Request) -> web.Response:
         if refused := self._refused(request):
             return refused
@@ -139,7 +151,8 @@ class FakeServer:
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             if self.delay:
-                await asyncio.sleep(self.delay)
+                async with self._slots:
+                    await asyncio.sleep(self.delay)
             response = await self._respond(request, raw, int.from_bytes(digest.digest(), "big"), number)
         finally:
             self.in_flight -= 1
@@ -451,6 +464,8 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=0, help="only the first N requests")
     parser.add_argument("--share", type=float, default=1.0, help="only this share of the requests")
     parser.add_argument("--retry-after")
+    parser.add_argument("--slots", type=int, default=0, help="requests worked on at once, for --delay; 0: all")
+    parser.add_argument("--gauge", action="store_true", help="tell at /metrics how many run and wait")
     parser.add_argument("--start-delay", type=float, default=0.0, help="seconds of 503 after the start")
     try:
         asyncio.run(serve(FakeServer(**vars(parser.parse_args()))))

@@ -26,11 +26,11 @@ class Slow(Recording):
     def __init__(self, seconds: float, answer: Callable[[Request], Any] = lambda _: "ok", model: str = "slow") -> None:
         super().__init__(answer, model=model)
         self.seconds = seconds
-        self.at_once = self.most_at_once = 0
+        self.at_once = self.most_seen = 0
 
     async def complete(self, request: Request) -> Completion:
         self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
+        self.most_seen = max(self.most_seen, self.at_once)
         try:
             await asyncio.sleep(self.seconds)
             return await super().complete(request)
@@ -83,7 +83,7 @@ def test_places_bound_what_is_in_flight() -> None:
         assert (pool.in_flight, pool.waiting) == (4, 16)
         assert [c.text for c in await asyncio.gather(*tasks)] == ["ok"] * 20
         assert (pool.in_flight, pool.waiting) == (0, 0)
-        assert backend.most_at_once == 4
+        assert backend.most_seen == 4
         await pool.aclose()
         assert backend.closed
 
@@ -307,7 +307,7 @@ def test_one_trial_then_the_server_is_back(monkeypatch: pytest.MonkeyPatch, paus
         server.next_trial = now()
         await asyncio.gather(*(pool.complete(ASK) for _ in range(30)))
         assert not server.out
-        assert back.most_at_once == 2
+        assert back.most_seen == 2
 
     asyncio.run(main())
 

@@ -21,6 +21,7 @@ import orjson
 from yarl import URL
 
 from synthgen.backends import wire
+from synthgen.backends.side import ENGINE_DEAD, SideDoors
 from synthgen.dedup import cjk_count
 from synthgen.errors import BackendError, NotAllowed, RequestRefused, SynthgenError, UsageError
 from synthgen.types import Capabilities, Completion, Request
@@ -57,7 +58,7 @@ class _Answer(NamedTuple):
     body: bytes
 
 
-class Http:
+class Http(SideDoors):
     """A `Backend` over one base URL; `model` is set once `probe` has asked the server.
 
     The session is made in the running loop at the first question; HTTP(S)_PROXY and NO_PROXY are honoured.
@@ -371,7 +372,8 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, *, hide: str =
         what = "--model" if fault.code in ("model_not_found", "NotFoundError") or "model" in said else "--base-url"
         return NotAllowed(f"nothing is served there ({text}); correct {what}")
     if status in (408, 409, 423, 425, 429) or status >= 500:
-        return BackendError(text, retry_after_seconds=_retry_after_seconds(headers))
+        later, busy = _retry_after_seconds(headers), status in (429, 503)
+        return BackendError(text, retry_after_seconds=later, busy=busy, died=ENGINE_DEAD in fault.message)
     if fault.param == "max_tokens" and "at least 1, got 0" in said:
         return RequestRefused(f"the prompt fills the context and leaves no room for an answer ({text})")
     return RequestRefused(text)

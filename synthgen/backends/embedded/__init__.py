@@ -36,6 +36,7 @@ class Embedded:
     """
 
     name = "embedded"
+    most_at_once = 64  # twice the slots: the next are there when one is free
 
     def __init__(self, folder: Path, slots: int = 32) -> None:
         self._folder = folder
