@@ -17,10 +17,8 @@ from synthgen.types import Backend, Completion, Request
 
 RATE_SLACK_SECONDS = 0.1  # a late timer is made up for, a pause is not
 MOST_HOMES = 16_384  # tasks whose server is remembered: more than can be under way
-SIMILAR_LOAD, HOME_LOAD = (
-    0.1,
-    0.5,
-)  # how much fuller, in shares of a limit, a server may be that has the prefix, the task
+# How much fuller, in shares of a limit, a server may be that has the prefix, or the task.
+SIMILAR_LOAD, HOME_LOAD = 0.1, 0.5
 MUCH_FASTER = 0.7
 
 Keep = Callable[[Completion], Awaitable[None]]
@@ -228,8 +226,6 @@ class Pool:
         if isinstance(answer, Completion):
             self.answered = True
             server.answered(asked, now)
-            if server.limit.most_now < before and len(self._servers) > 1:
-                self._withdraw(server)
         else:
             self.answered |= answer is not None and answer.__cause__ is None
             if server.failed(asked, now, answer) and server.error is not None:
@@ -240,14 +236,6 @@ class Pool:
             self.on_change()
         if self._line:
             self._dispatch()
-
-    def _withdraw(self, server: Server) -> None:
-        """Take back what stands in the queue of a server whose limit was far too high: the last that it was sent."""
-        many = server.limit.in_flight - server.limit.most_now
-        if many > 0.2 * server.limit.in_flight and any(s.serves for s in self._servers if s is not server):
-            late = BackendError(f"{server.backend.name}: withdrawn from its queue", retry_after_seconds=0)
-            for asked in list(reversed(server.under_way))[:many]:
-                asked.stop(late)
 
     def _fell(self, server: Server, error: BackendError) -> None:
         """A server is left out from now on; when it died, what it had to do goes elsewhere."""
