@@ -117,6 +117,8 @@ class Fake:
         self.process.stdout.close()
 
     def _told(self, path: str) -> dict[str, Any]:
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the fake server ended with exit code {self.process.returncode}")
         with urllib.request.urlopen(self.control + path, timeout=60) as answer:
             told: dict[str, Any] = json.load(answer)
         return told
