@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from synthgen import output
 from synthgen.asking import Usage
+from synthgen.budget import Price
 from synthgen.formats import formats
 from synthgen.formats.card import card, dataset_info
 from synthgen.formats.write import write_bytes
+from synthgen.queries import Paid, paid
 from synthgen.report import Summary
 from synthgen.run import Board
-from synthgen.store import totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class About:
     seeds: Sequence[str]
     command: str
     former: Sequence[str] = ()
+    prices: Mapping[str, Price] = field(default_factory=dict)  # by model
 
 
 # An interrupted run ends within two seconds: more rows than this are written by the command that goes on.
@@ -44,7 +46,7 @@ def finish(folder: Path, about: About, note: Callable[[str], None], *, served: i
         files = {w.path.name: w.rows for w in written.values()}
         files["rejected.jsonl"] = sum(falls.rejected.values())
         files["failures.jsonl"] = output.write_failures(db, about.count, folder)
-        requests, prompt_tokens, completion_tokens = totals(db)
+        usage = paid(db)
     for name in about.former:
         if name not in written and name in formats():  # what an earlier command wrote here has other rows, or fewer
             (folder / formats()[name].file_name).unlink(missing_ok=True)
@@ -66,12 +68,11 @@ def finish(folder: Path, about: About, note: Callable[[str], None], *, served: i
         lang=about.lang,
         target=about.count,
         falls=falls,
-        requests=requests,
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
+        usage=usage,
         served=served,
         seconds=seconds,
         models=about.models,
+        prices=about.prices,
         files=files,
     )
 
@@ -83,12 +84,11 @@ def counted(about: About, board: Board, usage: Usage, seconds: float) -> Summary
         lang=about.lang,
         target=about.count,
         falls=output.Waterfall(board.accepted, board.rejected, board.failed),
-        requests=usage.requests,
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
+        usage=[Paid(about.models.get(role, role), **asdict(count)) for role, count in usage.by_role.items()],
         served=usage.served,
         seconds=seconds,
         models=about.models,
+        prices=about.prices,
     )
 
 

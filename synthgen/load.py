@@ -10,7 +10,7 @@ from math import inf
 from random import uniform
 from zlib import crc32
 
-from synthgen.errors import BackendError, NotAllowed, UsageError
+from synthgen.errors import BackendError, NotAllowed, SynthgenError, UsageError
 from synthgen.types import Backend, Completion, Request
 
 LONGEST_BACKOFF_SECONDS = 30.0
@@ -141,6 +141,7 @@ class Pool:
         self._next_sending = 0.0
         self._waiting: deque[tuple[asyncio.Future[Place], str]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
+        self._refused: SynthgenError | None = None
 
     @property
     def in_flight(self) -> int:
@@ -167,6 +168,11 @@ class Pool:
         self._fail_waiting(BackendError("the pool is closed"))
         for server in self._servers:
             await server.backend.aclose()
+
+    def refuse(self, error: SynthgenError) -> None:
+        """Send nothing more: what waits fails with `error`, and what asks. What is in flight may come back."""
+        self._refused = error
+        self._fail_waiting(error)
 
     async def complete(self, request: Request, key: str = "", keep: Keep | None = None) -> Completion:
         """One completion; of equally loaded servers, requests of one `key` go to the same, for its prefix cache.
@@ -259,6 +265,8 @@ class Pool:
 
     async def _place(self, key: str, *, first: bool) -> Place:
         """Wait for a server that may take one more; requests that come again go before new ones."""
+        if self._refused is not None:
+            raise type(self._refused)(str(self._refused))
         loop = asyncio.get_running_loop()
         if not self._waiting or not first:
             server = self._pick(key, loop.time())
@@ -323,11 +331,11 @@ class Pool:
         if ahead:
             self._alarm = loop.call_at(min(ahead), self._dispatch)
 
-    def _fail_waiting(self, error: BackendError) -> None:
+    def _fail_waiting(self, error: SynthgenError) -> None:
         while self._waiting:
             future, _ = self._waiting.popleft()
             if not future.done():
-                again = BackendError(str(error))  # one exception raised many times grows a traceback each time
+                again = type(error)(str(error))  # one exception raised many times grows a traceback each time
                 again.__cause__ = error.__cause__
                 future.set_exception(again)
 

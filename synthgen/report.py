@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from synthgen.budget import Price
 from synthgen.output import Waterfall
+from synthgen.queries import Paid
 
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
 _MOST_REASONS = 12  # the closing table keeps to 25 lines
@@ -25,15 +27,51 @@ class Summary:
     lang: str
     target: int | None
     falls: Waterfall
-    requests: int
-    prompt_tokens: int
-    completion_tokens: int
+    usage: Sequence[Paid]  # over all lives of the run
     served: int = 0
     seconds: float | None = None
     process: int | None = None
     pace: float | None = None  # requests a second, of a live run
     models: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
+    prices: Mapping[str, Price] = field(default_factory=dict)  # by model
+
+    @property
+    def requests(self) -> int:
+        return sum(p.requests for p in self.usage)
+
+    @property
+    def prompt_tokens(self) -> int:
+        return sum(p.prompt_tokens for p in self.usage)
+
+    @property
+    def completion_tokens(self) -> int:
+        return sum(p.completion_tokens for p in self.usage)
+
+    @property
+    def truncated(self) -> int:
+        return sum(p.truncated for p in self.usage)
+
+    @property
+    def estimated(self) -> int:
+        return sum(p.estimated for p in self.usage)
+
+    @property
+    def usd(self) -> float | None:
+        """What it has cost; None without a price."""
+        return sum(self._usd(p) or 0.0 for p in self.usage) if self.prices else None
+
+    def _usd(self, paid: Paid) -> float | None:
+        price = self.prices.get(paid.model)
+        return price.usd(paid.prompt_tokens, paid.completion_tokens) if price else None
+
+    def _role(self, paid: Paid) -> dict[str, Any]:
+        usd = self._usd(paid)
+        return {
+            "roles": [role for role, model in self.models.items() if model == paid.model],
+            **asdict(paid),
+            "usd": None if usd is None else round(usd, 6),
+        }
 
     def as_dict(self) -> dict[str, Any]:
         """For --json."""
@@ -54,6 +92,11 @@ class Summary:
             "completion_tokens": self.completion_tokens,
             "requests_per_accepted": round(self.requests / accepted, 3) if accepted else None,
             "tokens_per_accepted": round(tokens / accepted, 1) if accepted else None,
+            "usd": None if self.usd is None else round(self.usd, 6),
+            "usd_per_accepted": round(self.usd / accepted, 8) if accepted and self.usd is not None else None,
+            "truncated_answers": self.truncated,
+            "answers_with_estimated_tokens": self.estimated,
+            "usage": [self._role(p) for p in self.usage],
             "seconds": None if self.seconds is None else round(self.seconds, 2),
             "live_process": self.process,
             "requests_per_second": None if self.pace is None else round(self.pace, 2),
@@ -142,6 +185,10 @@ def _cost(summary: Summary) -> list[str]:
     tokens = summary.prompt_tokens + summary.completion_tokens
     asked, written = f"{summary.prompt_tokens:,}", f"{summary.completion_tokens:,}"
     line = f"{summary.requests} requests, {asked} prompt and {written} completion tokens"
+    if summary.estimated:
+        line += " (estimated)" if summary.estimated == summary.requests else f" ({summary.estimated} answers estimated)"
+    if summary.usd is not None:
+        line += f", {dollars(summary.usd)}"
     if summary.served:
         line += f"; {summary.served} answers from the store"
     if summary.seconds is not None:
@@ -149,5 +196,15 @@ def _cost(summary: Summary) -> list[str]:
     lines = [line]
     if summary.falls.accepted:
         each = summary.falls.accepted
-        lines.append(f"for each accepted sample: {summary.requests / each:.2f} requests, {tokens / each:,.0f} tokens")
+        cost = f", {dollars(summary.usd / each)}" if summary.usd is not None else ""
+        lines.append(
+            f"for each accepted sample: {summary.requests / each:.2f} requests, {tokens / each:,.0f} tokens{cost}"
+        )
+    if summary.truncated:
+        lines.append(f"{summary.truncated} answers were cut at their longest (see --max-tokens)")
     return lines
+
+
+def dollars(usd: float) -> str:
+    """Cents, and three digits below one."""
+    return f"${usd:,.2f}" if usd >= 1 or not usd else f"${usd:.3g}"

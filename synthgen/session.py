@@ -15,9 +15,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from synthgen import __version__, output, recipes
+from synthgen import __version__, output, recipes, spending
 from synthgen.asking import Asking
 from synthgen.backends import ModelSpec
+from synthgen.budget import Budget, Price
 from synthgen.data import folder
 from synthgen.dedup import NoveltyByScript, Seen, cjk_share
 from synthgen.errors import NotAllowed, UsageError
@@ -56,6 +57,7 @@ class Wish:
     prompts: tuple[Path, ...] = ()
     effort: Effort = Effort()
     novel_against: tuple[Path, ...] = ()
+    prices: Mapping[str, Price] = field(default_factory=dict)  # by role
     command: tuple[str, ...] = ()
 
 
@@ -71,9 +73,18 @@ class Result:
 class Session:
     """Holds what is open while one wish is being worked on; `async with` closes it."""
 
-    def __init__(self, wish: Wish, note: Callable[[str], None], models: Speakers | None = None) -> None:
-        """Checks everything that needs no server; `models` that are given stay open. Raises UsageError."""
-        self.wish, self._note = wish, note
+    def __init__(
+        self,
+        wish: Wish,
+        note: Callable[[str], None],
+        models: Speakers | None = None,
+        budget: Budget | None = None,
+    ) -> None:
+        """Checks everything that needs no server; `models` that are given stay open. Raises UsageError.
+
+        Whoever gives a budget calls `spending.settle_up` when the command has ended.
+        """
+        self.wish, self._note, self.budget = wish, note, budget
         self.kind = recipes.find(wish.recipe)
         self._scan: Scan | None = None
         self._paths, self.seeds = self._given()
@@ -189,15 +200,17 @@ class Session:
         for left in self.out.glob(".*.tmp"):  # what a killed process was writing; the lock is ours now
             left.unlink(missing_ok=True)
         try:
-            asking = Asking(store, self.speakers, self.wish.seed)
+            asking = Asking(store, self.speakers, self.wish.seed, prices=self.wish.prices, budget=self.budget)
             conveyor = self._conveyor(store, asking)
-            ending = await watch(conveyor)
+            async with spending.in_time(conveyor, self.budget):
+                ending = await watch(conveyor)
             if ending.code == 5 and store.was_empty and not any(s.pool.answered for s in self.speakers.values()):
                 ending = Ending(NotAllowed.exit_code, ending.line)  # no server ever answered
             about = About(
                 self.kind.name, self.lang, self.count, self.formats,
                 {role: s.model for role, s in self.speakers.items()},
                 [Path(p).name for p in self._paths], shlex.join(self.wish.command), self._former,
+                spending.by_model(self.wish.prices, self.speakers),
             )  # fmt: skip
             seconds = time.monotonic() - began  # the folder is still ours while its files are written
             if ending.code in (130, 143) and conveyor.board.accepted > MOST_ROWS_AT_AN_INTERRUPT:
@@ -235,6 +248,9 @@ class Session:
             lang=self.lang,
             input_rows=self._scan.rows if self._scan else None,
         )
+        carried = spending.take_up(store, self.budget, spending.by_model(self.wish.prices, self.speakers))
+        if carried:
+            self._note(carried)
         output.write_json(self.out / "run.json", self._about())
         speaker = self.speakers["default"]
         plan = Plan(
@@ -292,6 +308,7 @@ class Session:
             "count": self.count,
             "formats": list(self.formats),
             "servers": servers,
+            "prices": {role: price.as_dict() for role, price in self.wish.prices.items()},
             "python": platform.python_version(),
             "command": shlex.join(self.wish.command),
             "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

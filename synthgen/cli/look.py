@@ -20,7 +20,7 @@ def status(run: Path, json_: bool) -> None:
 
     Example: synthgen status runs/alpaca-en
     """
-    from synthgen import output, report, store
+    from synthgen import output, queries, report, store
     from synthgen.errors import UsageError
     from synthgen.rows import nearest_path
 
@@ -29,17 +29,16 @@ def status(run: Path, json_: bool) -> None:
     about = output.read_run(run)
     with output.reading(run) as db:
         falls = output.waterfall(db, about.get("count"))
-        requests, prompt_tokens, completion_tokens = store.totals(db)
-        pace = store.pace(db, time.time())
+        usage = queries.paid(db)
+        pace = queries.pace(db, time.time())
     process = store.holder(run)
     summary = report.Summary(
         recipe=about["recipe"],
         lang=about["lang"],
         target=about.get("count"),
         falls=falls,
-        requests=requests,
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
+        usage=usage,
+        models=about.get("models", {}),
         process=process,
         pace=pace if process is not None else None,
     )

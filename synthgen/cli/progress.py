@@ -86,7 +86,9 @@ class Watch:
 
     def _tell(self, conveyor: Conveyor) -> None:
         """What the pools have noted since: a server that is left out, one that is back."""
-        notes = [line for s in conveyor.asking.speakers.values() for line in s.pool.notes]
+        asking = conveyor.asking
+        notes = [line for s in asking.speakers.values() for line in s.pool.notes]
+        notes += asking.budget.notes if asking.budget else []
         for line in notes[self.told :]:
             note(line)
         self.told = len(notes)
@@ -102,6 +104,8 @@ class Watch:
             f"{usage.completion_tokens / seconds:,.0f} tok/s",
             f"{flying} in flight",
         ]
+        if conveyor.asking.usd is not None:
+            pieces.append(f"${conveyor.asking.usd:.4f}")
         gained = board.accepted - conveyor.accepted_before
         if board.target is not None and gained:
             left = (board.target - board.accepted) * seconds / gained
