@@ -75,14 +75,15 @@ class Asking:
         if not self.prices:
             return None
         counts = self.usage.by_role.items()
-        return sum(p.usd(c.prompt_tokens, c.completion_tokens) for role, c in counts if (p := self.prices.get(role)))
+        each = (p.usd(c.prompt_tokens, c.completion_tokens) for role, c in counts if (p := self.prices.get(role)))
+        return sum(each, 0.0)
 
     def hold(self, request: Request, role: str) -> Hold:
         """What a request may cost."""
         return Hold(
             request.model,
             self.prices.get(role),
-            _size(self.speaker(role), request.prompt),
+            prompt_tokens(self.speaker(role), request.prompt),
             len(request.body),
             request.sampling.max_tokens,
         )
@@ -103,9 +104,9 @@ class Asking:
         """The request as it will be sent, without its seed; max_tokens fits what the context leaves."""
         speaker = self.speaker(role)
         turns = prompt if isinstance(prompt, str) else tuple(prompt)
-        room = _room(speaker, turns, sampling.max_tokens)
-        if room != sampling.max_tokens:
-            sampling = replace(sampling, max_tokens=room)
+        most = room(speaker, turns, sampling.max_tokens)
+        if most != sampling.max_tokens:
+            sampling = replace(sampling, max_tokens=most)
         request = Request(speaker.model, turns, sampling, schema=schema)
         return Request(speaker.model, turns, sampling, schema=schema, body=encode(request))
 
@@ -182,18 +183,19 @@ def identity(run_seed: int, task: str, request: Request, ordinal: int) -> bytes:
     return name.digest()
 
 
-def _room(speaker: Speaker, prompt: str | tuple[Message, ...], wanted: int | None) -> int | None:
+def room(speaker: Speaker, prompt: str | tuple[Message, ...], wanted: int | None) -> int | None:
+    """The longest answer that is asked for: what is wanted, or what the context leaves."""
     context = speaker.capabilities.context_tokens
     if context is None:
         return wanted
-    left = context - _size(speaker, prompt)
+    left = context - prompt_tokens(speaker, prompt)
     # Where the estimate says that nothing is left, the server shall be the judge: it refuses with exact numbers.
     left = max(left, min(16, context // 2))
     return left if wanted is None else min(wanted, left)
 
 
-def _size(speaker: Speaker, prompt: str | tuple[Message, ...]) -> int:
-    """Tokens of a prompt, by estimate."""
+def prompt_tokens(speaker: Speaker, prompt: str | tuple[Message, ...]) -> int:
+    """Tokens of a prompt, by the speaker's rates."""
     turns = (prompt,) if isinstance(prompt, str) else tuple(m.content for m in prompt)
     return sum(speaker.count_tokens(t) + _FRAME_TOKENS for t in turns)
 
@@ -202,7 +204,7 @@ def _estimated(speaker: Speaker, request: Request, answer: Completion) -> Comple
     """The answer of a server that does not count tokens, with our count."""
     return replace(
         answer,
-        prompt_tokens=_size(speaker, request.prompt) if answer.prompt_tokens is None else answer.prompt_tokens,
+        prompt_tokens=prompt_tokens(speaker, request.prompt) if answer.prompt_tokens is None else answer.prompt_tokens,
         completion_tokens=speaker.count_tokens((answer.reasoning or "") + answer.text)
         if answer.completion_tokens is None
         else answer.completion_tokens,

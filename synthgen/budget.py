@@ -93,6 +93,7 @@ class Budget:
         self.usd, self.tokens, self.minutes = usd, tokens, minutes
         self.spent_usd, self.spent_tokens = 0.0, 0
         self.began = time.monotonic()
+        self._carried_seconds = 0.0
         self.in_flight = 0
         self.notes: list[str] = []  # for the user, one line each
         self._held_usd = self._held_tokens = 0.0
@@ -126,10 +127,12 @@ class Budget:
         return inf if self.minutes is None else self.began + 60 * self.minutes - time.monotonic()
 
     def carry(self, usd: float, tokens: int, seconds: float) -> None:
-        """Count what this command had spent before it was interrupted."""
+        """Count what this command had spent in one run before it was interrupted; runs share their time."""
         self.spent_usd += usd
         self.spent_tokens += tokens
-        self.began -= seconds
+        more_seconds = max(0.0, seconds - self._carried_seconds)
+        self._carried_seconds += more_seconds
+        self.began -= more_seconds
 
     async def admit(self, hold: Hold) -> None:
         """Returns when the request may be sent; `settle` must follow. Raises BudgetSpent when none may be any more."""
@@ -164,6 +167,18 @@ class Budget:
             if not completion.estimated:
                 self._measure(hold, completion)
         self._wake()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Limits, and what was spent of them."""
+        return {
+            "usd": self.usd,
+            "tokens": self.tokens,
+            "minutes": self.minutes,
+            "spent_usd": round(self.spent_usd, 6),
+            "spent_tokens": self.spent_tokens,
+            "seconds": round(time.monotonic() - self.began, 1),
+            "line": self.line(),
+        }
 
     def expire(self) -> None:
         """The minutes are over: what waits fails."""

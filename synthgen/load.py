@@ -158,6 +158,11 @@ class Pool:
         return self.width
 
     @property
+    def left_out(self) -> list[str]:
+        """Names of the servers that get no requests now, but for a trial."""
+        return [server.backend.name for server in self._servers if server.out or server.refused is not None]
+
+    @property
     def waiting(self) -> int:
         return len(self._waiting)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def take_up(store: Store, budget: Budget | None, prices: Mapping[str, Price]) ->
         return ""
     tokens = sum(p.prompt_tokens + p.completion_tokens for p in before)
     usd = sum(prices[p.model].usd(p.prompt_tokens, p.completion_tokens) for p in before if p.model in prices)
-    budget.carry(usd, tokens, 0.0)
+    clock = (json.loads(store.meta("pulse") or b"{}").get("budget") or {}).get("seconds", 0.0)
+    budget.carry(usd, tokens, clock)
     return f"{store.folder}: continuing within the budget of the interrupted command: {budget.line()} spent"
 
 

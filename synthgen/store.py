@@ -9,8 +9,9 @@ import os
 import queue
 import sqlite3
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +23,7 @@ from synthgen.queries import Paid, paid
 from synthgen.types import Completion, ToolCall
 
 SCHEMA = 1
+PULSE_SECONDS = 1.0
 LOCK = ".run.lock"  # stays: removing it would let two processes hold two files of one name
 _PRAGMAS = (
     "page_size=8192", "journal_mode=wal", "synchronous=full",
@@ -89,6 +91,8 @@ class Store:
         except (StoreError, sqlite3.Error) as error:
             self._lock.close()
             raise explain(error, folder) from error
+        self.pulse: Callable[[], bytes] | None = None  # stored beside the answers, for who looks at a live run
+        self._next_pulse = 0.0
         self._error: Exception | None = None
         self._queue: queue.SimpleQueue[_Saved | _Decided | threading.Event | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="store", daemon=True)
@@ -239,6 +243,9 @@ class Store:
                 failed = [(name, d.decided - 1, error, n) for d in decided for name, error, n in d.failures]
                 db.executemany("insert or replace into failure values (?, ?, ?, ?)", failed)
                 db.execute("insert or replace into meta values ('decided', ?)", (decided[-1].decided,))
+            if self.pulse is not None and time.monotonic() >= self._next_pulse:
+                self._next_pulse = time.monotonic() + PULSE_SECONDS
+                db.execute("insert or replace into meta values ('pulse', ?)", (self.pulse(),))
             db.execute("commit")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from synthgen.cli.say import as_json, fault, note
+from synthgen.cli.say import as_json, fault, note, note_event
 
 if TYPE_CHECKING:
     from synthgen.budget import Budget
@@ -191,13 +191,15 @@ async def _generate(wish: Wish, budget: Budget | None, given: dict[str, Any]) ->
     from synthgen.cli.progress import Watch, spare_the_collector
     from synthgen.session import Session
 
-    session = Session(wish, note, budget=budget)
+    tell = note_event if given["json_"] else note
+    session = Session(wish, tell, budget=budget)
     if wish.models["default"].name == "embedded" and given["model"] is None:
-        note("no --model and no --base-url: using the embedded model (for trying out, not for training data)")
+        tell("no --model and no --base-url: using the embedded model (for trying out, not for training data)")
     async with session:
         if given["dry_run"]:
             return await _dry_run(session, given["json_"])
-        watch = Watch(quiet=given["quiet"], json=given["json_"], label=f"{session.kind.name} ({session.lang})")
+        label = f"{session.kind.name} ({session.lang})"
+        watch = Watch(quiet=given["quiet"], json=given["json_"], label=label, note=tell)
         spare_the_collector()
         result = await session.generate(watch)
     if budget is not None and result.ending.code in spending.CLEAN:
@@ -221,14 +223,24 @@ def _close(result: Result, given: dict[str, Any]) -> None:
 
 
 async def _dry_run(session: Session, json_: bool) -> int:
-    from synthgen.estimate import estimate
+    from synthgen import report
 
-    found = await estimate(session)
+    prompts, found = await session.foresee()
+    speaker = session.speakers["default"]
     if json_:
-        as_json({"event": "result", **found})
+        first = [{"role": m.role, "content": m.content} for m in prompts[0].messages] if prompts else []
+        counts = "measured" if speaker.capabilities.measured_tokens else "estimated from characters"
+        estimated = found.as_dict() if found else None
+        as_json(
+            {"event": "result", "model": speaker.model, "prompt": first, "tokens_are": counts, "estimate": estimated}
+        )
         return 0
-    for message in found.pop("prompt"):
-        click.echo(f"{click.style(message['role'], fg='cyan')}\n{message['content']}\n")
-    for name, value in found.items():
-        click.echo(f"{name.replace('_', ' '):<28} {value}")
+    for message in prompts[0].messages if prompts else ():
+        click.echo(f"{click.style(message.role, fg='cyan')}\n{message.content}\n")
+    click.echo(f"{'model':<20} {speaker.model}")
+    if found is None:
+        click.echo(f"nothing is left to do in {session.out}")
+        return 0
+    for name, value in report.estimate_lines(found.as_dict()):
+        click.echo(f"{name:<20} {value}")
     return 0
