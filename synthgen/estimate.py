@@ -167,7 +167,7 @@ async def estimate(work: Work, rehearsed: Sequence[Sequence[Asked]] | None = Non
         )
         for name in ("requests", "prompt_tokens", "completion_tokens")
     ]
-    requests, prompts, completions = ((ceil(a), ceil(b)) for a, b in totals)
+    requests, prompts, completions = ((ceil(round(a, 3)), ceil(round(b, 3))) for a, b in totals)
     seconds = None
     if before is not None and before[2] and before[1].get("seconds_in_all"):
         pace = before[1]["requests"] / before[1]["seconds_in_all"]

@@ -77,22 +77,21 @@ def summarize(folder: Path, falls: output.Waterfall | None = None) -> Summary:
         noted = meta.get("pulse", {})
         foreseen = meta.get("estimate") or {}
         since = foreseen.get("before", {})
-        before = Before(
-            since.get("accepted", 0), queries.paid(db, since.get("completions", 0)), since.get("seconds", 0)
-        )
+        usage = queries.paid(db)
+        paid_since = queries.paid(db, since["completions"]) if since.get("completions") else usage
         return Summary(
             recipe=about["recipe"],
             lang=about["lang"],
             target=about.get("count"),
             falls=falls or output.waterfall(db, about.get("count")),
-            usage=queries.paid(db),
+            usage=usage,
             models=about.get("models", {}),
             prices=_prices(about),
             tasks=meta.get("decided", 0),
             tasks_started=max(noted.get("tasks_started", 0), meta.get("decided", 0)),
             seconds_in_all=noted.get("seconds"),
             estimate=foreseen.get("estimate"),
-            before=before,
+            before=Before(since.get("accepted", 0), paid_since, since.get("seconds", 0.0)),
         )
 
 
@@ -103,7 +102,7 @@ def _prices(about: Mapping[str, Any]) -> dict[str, Price]:
 
 
 def report(folder: Path) -> Summary:
-    """Write report.json anew; the files are those of the last command that wrote them. Raises UsageError, StoreError."""
+    """Write report.json anew; `files` stays as the last command wrote them. Raises UsageError, StoreError."""
     files = read_report(folder / REPORT).get("files", {})
     summary = replace(summarize(folder), files=files)
     try:
