@@ -129,8 +129,9 @@ async def rehearse(work: Work, most: int = _MANY) -> list[list[Asked]]:
     if work.tasks is None:
         tasks = islice(tasks, _FEW)
     else:
-        step = ceil(work.tasks / most) if most > _FEW else 1
-        tasks = islice(islice(tasks, work.decided, None, max(1, step)), most)
+        # At the start of a run the first will do: to reach those that are left takes reading all before them.
+        first, step = (0, 1) if most <= _FEW else (work.decided, ceil(work.tasks / most))
+        tasks = islice(tasks, first, first + most * step, step)
     answer = recipe.rehearsed(work.seeds)
     found = []
     for task in tasks:
@@ -151,7 +152,11 @@ async def estimate(work: Work, rehearsed: Sequence[Sequence[Asked]] | None = Non
     before = _earlier(work)
     if before is None:
         low, high = _assumed(rehearsed)
-        units, basis = _tasks(work, (1.0, _WORST_YIELD)), _words_of_assumption(work)
+        few, many = _tasks(work, (1.0, _WORST_YIELD))
+        under_way = (
+            0 if work.samples is None else min(many, work.speakers["default"].pool.width)
+        )  # at the end, unneeded
+        units, basis = (few, many + under_way), _words_of_assumption(work)
     else:
         path, report, same_model = before
         spread = (0.1 + 1.5 / sqrt(report["requests"])) * (1 if same_model else 2)
