@@ -36,6 +36,7 @@ class Usage:
 
     by_role: dict[str, Count] = field(default_factory=dict)
     served: int = 0
+    tasks: int = 0  # that had an answer of their own
 
     def add(self, role: str, completion: Completion) -> None:
         count = self.by_role.get(role) or self.by_role.setdefault(role, Count())
@@ -118,6 +119,7 @@ class TaskAsk:
         self._shared = shared
         self._task = task
         self._ordinals: dict[bytes, int] = {}
+        self._paid = False
         self.nearest = nearest
 
     async def __call__(
@@ -154,6 +156,8 @@ class TaskAsk:
             nonlocal completion
             completion = answer if answer.counted else _estimated(speaker, request, answer)
             shared.usage.add(role, completion)
+            shared.usage.tasks += not self._paid
+            self._paid = True
             await shared.store.save(key, self._task, request.model, completion)
 
         if shared.budget is None:

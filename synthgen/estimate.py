@@ -234,8 +234,8 @@ def _measured(
             {r: e.times(1 + spread) for r, e in each.items()},
             units,
         )
-    # What was started and not needed in the end is no part of the yield, but comes once with every run.
-    unused = max(0.0, 1 - report["tasks"] / report["tasks_started"])
+    # What was answered and not needed in the end is no part of the yield, but comes once with every run.
+    unused = max(0.0, 1 - report["tasks"] / report["tasks_asked"])
     got = report["accepted"] / (1 - unused)
     each = {
         role: _Each(p["requests"] / got, p["prompt_tokens"] / got, p["completion_tokens"] / got)
@@ -267,5 +267,5 @@ def read_report(file: Path) -> dict[str, Any]:
         found = orjson.loads(file.read_bytes())
     except (OSError, orjson.JSONDecodeError):
         return {}
-    wanted = {"recipe", "lang", "requests", "accepted", "candidates", "tasks", "tasks_started", "models", "usage"}
+    wanted = {"recipe", "lang", "requests", "accepted", "candidates", "tasks", "tasks_asked", "models", "usage"}
     return found if isinstance(found, dict) and wanted <= found.keys() else {}

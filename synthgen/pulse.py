@@ -39,6 +39,7 @@ class Pulse:
         """`seconds_before`: how long earlier lives of the run have worked."""
         self._conveyor = conveyor
         self._began = time.monotonic() - seconds_before
+        self._tasks_before = conveyor.board.tasks
         self._pace = Pace()
         self._mark()
 
@@ -51,7 +52,7 @@ class Pulse:
             {
                 "marks": self._mark(),
                 "seconds": round(time.monotonic() - self._began, 2),
-                "tasks_started": self._conveyor.started,
+                "tasks_asked": self._tasks_before + self._conveyor.asking.usage.tasks,
                 "in_flight": in_flight(self._conveyor),
                 "servers_left_out": left_out(self._conveyor),
                 "budget": budget.as_dict() if budget else None,

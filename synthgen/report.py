@@ -41,7 +41,7 @@ class Summary:
     seconds: float | None = None
     seconds_in_all: float | None = None  # over all lives of the run
     tasks: int = 0  # decided
-    tasks_started: int = 0
+    tasks_asked: int = 0  # and those that were answered but not needed
     live: Mapping[str, Any] = field(default_factory=dict)  # of a run that is being worked on
     models: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
@@ -119,7 +119,7 @@ class Summary:
             "rejected": dict(self.falls.rejected.most_common()),
             "failed": self.falls.failed,
             "tasks": self.tasks,
-            "tasks_started": self.tasks_started,
+            "tasks_asked": self.tasks_asked,
             "requests": self.requests,
             "served_from_store": self.served,
             "prompt_tokens": self.prompt_tokens,

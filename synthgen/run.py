@@ -203,11 +203,6 @@ class Conveyor:
         hint = hints.get(common[0][0], "try other seeds, another model or a looser knob")
         return f" ({', '.join(f'{n} {reason}' for reason, n in common)}); {hint}"
 
-    @property
-    def started(self) -> int:
-        """How many tasks were begun, those that were decided among them."""
-        return self._started
-
     def stop(self, ending: Ending) -> None:
         """End as soon as may be; what is in flight is given up, what is stored stays."""
         self._ending = self._ending or ending

@@ -100,7 +100,7 @@ def reported(folder: Path, **changed: Any) -> None:
     usage = {"roles": ["default"], "model": "m", "requests": 100, "prompt_tokens": 50_000, "completion_tokens": 20_000}
     report = {
         "recipe": "alpaca", "lang": "en", "models": {"default": "m"}, "requests": 100, "accepted": 180,
-        "candidates": 400, "tasks": 90, "tasks_started": 100, "usage": [usage], "seconds_in_all": 50.0, **changed,
+        "candidates": 400, "tasks": 90, "tasks_asked": 100, "usage": [usage], "seconds_in_all": 50.0, **changed,
     }  # fmt: skip
     (folder / "report.json").write_text(json.dumps(report))
 
