@@ -26,6 +26,12 @@ class StoreError(SynthgenError):
     exit_code = 3
 
 
+class BudgetSpent(SynthgenError):  # noqa: N818 - says what happened
+    """What the user allowed is spent: no request may be sent any more."""
+
+    exit_code = 6
+
+
 class BackendError(SynthgenError):
     """The server did not answer this time: timeout, connection, 429, 5xx."""
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from synthgen import output
+from synthgen import output, queries
 from synthgen.asking import Usage
+from synthgen.budget import Price
+from synthgen.estimate import REPORT, read_report
 from synthgen.formats import formats
 from synthgen.formats.card import card, dataset_info
 from synthgen.formats.write import write_bytes
-from synthgen.report import Summary
+from synthgen.queries import Paid
+from synthgen.report import Before, Summary
 from synthgen.run import Board
-from synthgen.store import totals
+from synthgen.store import explain
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ def finish(folder: Path, about: About, note: Callable[[str], None], *, served: i
         files = {w.path.name: w.rows for w in written.values()}
         files["rejected.jsonl"] = sum(falls.rejected.values())
         files["failures.jsonl"] = output.write_failures(db, about.count, folder)
-        requests, prompt_tokens, completion_tokens = totals(db)
+    summary = replace(summarize(folder, falls), served=served, seconds=seconds, files=files)
     for name in about.former:
         if name not in written and name in formats():  # what an earlier command wrote here has other rows, or fewer
             (folder / formats()[name].file_name).unlink(missing_ok=True)
@@ -61,34 +65,71 @@ def finish(folder: Path, about: About, note: Callable[[str], None], *, served: i
         command=about.command,
     )
     write_bytes(folder / "README.md", text.encode())
-    return Summary(
-        recipe=about.recipe,
-        lang=about.lang,
-        target=about.count,
-        falls=falls,
-        requests=requests,
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        served=served,
-        seconds=seconds,
-        models=about.models,
-        files=files,
-    )
+    write_report(folder, summary)
+    return summary
 
 
-def counted(about: About, board: Board, usage: Usage, seconds: float) -> Summary:
+def summarize(folder: Path, falls: output.Waterfall | None = None) -> Summary:
+    """How a run stands, from what lies in its folder; it may be live. Raises UsageError when it is none."""
+    about = output.read_run(folder)
+    with output.reading(folder) as db:
+        meta = queries.values(db, "pulse", "estimate", "decided")
+        noted = meta.get("pulse", {})
+        foreseen = meta.get("estimate") or {}
+        since = foreseen.get("before", {})
+        usage = queries.paid(db)
+        paid_since = queries.paid(db, since["completions"]) if since.get("completions") else usage
+        return Summary(
+            recipe=about["recipe"],
+            lang=about["lang"],
+            target=about.get("count"),
+            falls=falls or output.waterfall(db, about.get("count")),
+            usage=usage,
+            models=about.get("models", {}),
+            prices=_prices(about),
+            tasks=meta.get("decided", 0),
+            tasks_asked=max(noted.get("tasks_asked", 0), meta.get("decided", 0)),
+            seconds_in_all=noted.get("seconds"),
+            estimate=foreseen.get("estimate"),
+            before=Before(since.get("accepted", 0), paid_since, since.get("seconds", 0.0)),
+        )
+
+
+def _prices(about: Mapping[str, Any]) -> dict[str, Price]:
+    """By model, from a run.json."""
+    models = about.get("models", {})
+    return {models[role]: Price.of(p, "prices") for role, p in about.get("prices", {}).items() if role in models}
+
+
+def report(folder: Path) -> Summary:
+    """Write report.json anew; `files` stays as the last command wrote them. Raises UsageError, StoreError."""
+    files = read_report(folder / REPORT).get("files", {})
+    summary = replace(summarize(folder), files=files)
+    try:
+        write_report(folder, summary)
+    except OSError as error:
+        raise explain(error, folder) from error
+    return summary
+
+
+def write_report(folder: Path, summary: Summary) -> None:
+    """report.json."""
+    output.write_json(folder / REPORT, summary.as_dict())
+
+
+def counted(about: About, board: Board, usage: Usage, prices: Mapping[str, Price], seconds: float) -> Summary:
     """The counts of a run whose files are left as they were."""
     return Summary(
         recipe=about.recipe,
         lang=about.lang,
         target=about.count,
         falls=output.Waterfall(board.accepted, board.rejected, board.failed),
-        requests=usage.requests,
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
+        usage=[Paid(about.models.get(role, role), **asdict(count)) for role, count in usage.by_role.items()],
         served=usage.served,
         seconds=seconds,
         models=about.models,
+        prices=prices,
+        tasks=board.tasks,
     )
 
 

@@ -9,7 +9,7 @@ from math import inf
 from typing import Generic, TypeVar
 from zlib import crc32
 
-from synthgen.errors import BackendError, RequestRefused
+from synthgen.errors import BackendError, RequestRefused, SynthgenError
 from synthgen.types import Request
 
 TURN_SECONDS = 1.0  # that one prefix is given out before the next has its turn
@@ -48,10 +48,10 @@ class Asked(Generic[S]):
             self.stopped = _again(error)
             self.task.cancel()
 
-    def fail(self, error: BackendError) -> None:
+    def fail(self, error: SynthgenError) -> None:
         """End its waiting for a place."""
         if self.future is not None and not self.future.done():
-            self.future.set_exception(_again(error))
+            self.future.set_exception(_again(error) if isinstance(error, BackendError) else type(error)(str(error)))
 
     def met_death(self, server: str, deaths: int) -> None:
         """It was in flight when a server died, and so is suspect. Raises RequestRefused at the second."""

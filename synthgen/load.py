@@ -9,7 +9,7 @@ from math import inf
 from random import uniform
 from typing import NamedTuple
 
-from synthgen.errors import BackendError, NotAllowed
+from synthgen.errors import BackendError, NotAllowed, SynthgenError
 from synthgen.limit import limit_of
 from synthgen.line import Asked, Line
 from synthgen.server import LONGEST_BACKOFF_SECONDS, Server
@@ -66,6 +66,7 @@ class Pool:
         self._alarm: asyncio.TimerHandle | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._beside: set[asyncio.Task[None]] = set()  # readers of gauges, questions after health
+        self._refused: SynthgenError | None = None
 
     @property
     def in_flight(self) -> int:
@@ -116,6 +117,11 @@ class Pool:
         for server in self._servers:
             await server.backend.aclose()
 
+    def refuse(self, error: SynthgenError) -> None:
+        """Send nothing more: what waits fails with `error`, and what asks. What is in flight may come back."""
+        self._refused = error
+        self._fail_waiting(error)
+
     async def complete(self, request: Request, key: str = "", keep: Keep | None = None) -> Completion:
         """One completion; requests of one `key` go to one server while it serves, for its prefix cache.
 
@@ -156,6 +162,8 @@ class Pool:
 
     async def _place(self, asked: Asked[Server]) -> None:
         """Wait for a server that may take one more; requests that come again go before new ones."""
+        if self._refused is not None:
+            raise type(self._refused)(str(self._refused))
         loop = asyncio.get_running_loop()
         now = loop.time()
         first = asked.error is None
@@ -328,7 +336,7 @@ class Pool:
         if ahead:
             self._alarm = asyncio.get_running_loop().call_at(min(ahead), self._dispatch)
 
-    def _fail_waiting(self, error: BackendError) -> None:
+    def _fail_waiting(self, error: SynthgenError) -> None:
         for asked in self._line.drain():
             asked.fail(error)
 

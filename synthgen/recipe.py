@@ -201,9 +201,9 @@ class Recipe(ABC):
         """Samples that one task can yield at most, for estimates."""
         return 1
 
-    def more_requests(self) -> int:
-        """Requests beyond the first that a sample takes, for estimates."""
-        return 0
+    def rehearsed(self, seeds: Iterable[Seed]) -> str | None:
+        """An answer that makes `run` go through all its requests, for estimates; None where it has one alone."""
+        return None
 
     @abstractmethod
     async def run(self, task: Task, ask: Ask) -> list[Outcome]:

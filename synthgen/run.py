@@ -14,7 +14,7 @@ from synthgen import filters
 from synthgen.asking import Asking, TaskAsk
 from synthgen.bodies import dump, load
 from synthgen.dedup import Near, Seen
-from synthgen.errors import BackendError, ParseError, SynthgenError
+from synthgen.errors import BackendError, BudgetSpent, ParseError, SynthgenError
 from synthgen.recipe import Outcome, Recipe, as_outcome
 from synthgen.store import Decision
 from synthgen.types import Failure, Rejection, Sample, Seed, Task
@@ -110,6 +110,7 @@ class Conveyor:
         self._bug: BaseException | None = None
         self._wake = asyncio.Event()
         self._ending: Ending | None = None
+        self._last: Ending | None = None  # how it will end when all that runs has ended
 
     def _numbered(self, tasks: Iterator[Task]) -> Iterator[tuple[int, Task]]:
         """Each task with its number, made only when the pool stands as it must see it."""
@@ -172,7 +173,7 @@ class Conveyor:
         try:
             while self._ending is None:
                 await self._start_some()
-                if not self._running and not self._done:
+                if not self._running and self._decided not in self._done:
                     break
                 await self._wake.wait()
                 self._wake.clear()
@@ -184,6 +185,8 @@ class Conveyor:
         self.store.flush()
         if self._ending is not None and self._ending.code:
             return self._ending
+        if self._last is not None and not self._reached():
+            return self._last
         if self.board.failed:
             again = "those after which nothing was accepted" if self.recipe.grows else "them"
             return Ending(5, f"{self.board.failed} requests failed for good; the same command asks {again} again")
@@ -209,6 +212,11 @@ class Conveyor:
     def stop(self, ending: Ending) -> None:
         """End as soon as may be; what is in flight is given up, what is stored stays."""
         self._ending = self._ending or ending
+        self._wake.set()
+
+    def drain(self, ending: Ending) -> None:
+        """Start nothing more, and end when what runs has ended."""
+        self._last = self._last or ending
         self._wake.set()
 
     async def cancel(self) -> None:
@@ -241,7 +249,7 @@ class Conveyor:
                 self._decide_ready()
 
     def _may_start(self) -> bool:
-        if self._ending is not None or self._exhausted or self._reached():
+        if self._ending is not None or self._last is not None or self._exhausted or self._reached():
             return False
         ahead = self._started - self._decided
         if len(self._running) >= min(self._servers.width, self._worth_starting()) or ahead >= REORDER_WINDOW:
@@ -292,6 +300,8 @@ class Conveyor:
         error = running.exception()
         if error is None:
             self._done[place[0]] = (place[1], running.result())
+        elif isinstance(error, BudgetSpent):  # others may still be answered
+            self.drain(Ending(error.exit_code, str(error)))
         elif isinstance(error, SynthgenError):
             self.stop(Ending(error.exit_code, str(error)))
         else:

@@ -13,22 +13,26 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any
 
-from synthgen import __version__, output, recipes
+from synthgen import __version__, output, queries, recipes, spending
 from synthgen.asking import Asking
 from synthgen.backends import ModelSpec
+from synthgen.budget import Budget, Price
 from synthgen.data import folder
 from synthgen.dedup import NoveltyByScript, Seen, cjk_share
 from synthgen.errors import NotAllowed, UsageError
+from synthgen.estimate import Asked, Estimate, Work, estimate, rehearse
 from synthgen.filters import parts
 from synthgen.finish import MOST_ROWS_AT_AN_INTERRUPT, About, counted, finish
 from synthgen.formats import open_format
 from synthgen.inputs import Inputs, Scan
+from synthgen.pulse import Pulse
 from synthgen.recipe import Recipe, Setting, thresholds
 from synthgen.report import Summary
 from synthgen.rows import nearest_path
-from synthgen.run import Conveyor, Ending, Plan
+from synthgen.run import Conveyor, Ending, Grown, Plan
 from synthgen.seeds import read_seeds
 from synthgen.speakers import Effort, Speaker, Speakers
 from synthgen.store import Store, explain
@@ -36,6 +40,7 @@ from synthgen.types import SamplingParams, Seed
 
 # The target of a recipe that never runs out of tasks, when none is given.
 DEFAULT_COUNT = 100
+MOST_TASKS_COUNTED = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ class Wish:
     prompts: tuple[Path, ...] = ()
     effort: Effort = Effort()
     novel_against: tuple[Path, ...] = ()
+    prices: Mapping[str, Price] = field(default_factory=dict)  # by role
     command: tuple[str, ...] = ()
 
 
@@ -71,9 +77,18 @@ class Result:
 class Session:
     """Holds what is open while one wish is being worked on; `async with` closes it."""
 
-    def __init__(self, wish: Wish, note: Callable[[str], None], models: Speakers | None = None) -> None:
-        """Checks everything that needs no server; `models` that are given stay open. Raises UsageError."""
-        self.wish, self._note = wish, note
+    def __init__(
+        self,
+        wish: Wish,
+        note: Callable[[str], None],
+        models: Speakers | None = None,
+        budget: Budget | None = None,
+    ) -> None:
+        """Checks everything that needs no server; `models` that are given stay open. Raises UsageError.
+
+        Whoever gives a budget calls `spending.settle_up` when the command has ended.
+        """
+        self.wish, self._note, self.budget = wish, note, budget
         self.kind = recipes.find(wish.recipe)
         self._scan: Scan | None = None
         self._paths, self.seeds = self._given()
@@ -189,9 +204,13 @@ class Session:
         for left in self.out.glob(".*.tmp"):  # what a killed process was writing; the lock is ours now
             left.unlink(missing_ok=True)
         try:
-            asking = Asking(store, self.speakers, self.wish.seed)
+            asking = Asking(store, self.speakers, self.wish.seed, prices=self.wish.prices, budget=self.budget)
             conveyor = self._conveyor(store, asking)
-            ending = await watch(conveyor)
+            await self._foresee(store, conveyor)
+            async with spending.in_time(conveyor, self.budget):
+                ending = await watch(conveyor)
+            if store.pulse is not None:
+                store.start(pulse=store.pulse())
             if ending.code == 5 and store.was_empty and not any(s.pool.answered for s in self.speakers.values()):
                 ending = Ending(NotAllowed.exit_code, ending.line)  # no server ever answered
             about = About(
@@ -204,7 +223,8 @@ class Session:
                 self._note(
                     f"{self.out}: {conveyor.board.accepted:,} samples are stored; the same command writes the files"
                 )
-                summary = counted(about, conveyor.board, asking.usage, seconds)
+                prices = spending.by_model(self.wish.prices, self.speakers)
+                summary = counted(about, conveyor.board, asking.usage, prices, seconds)
             else:
                 summary = finish(self.out, about, self._note, served=asking.usage.served, seconds=seconds)
         except sqlite3.Error as error:
@@ -212,6 +232,44 @@ class Session:
         finally:
             store.close()
         return Result(ending, summary, self.out)
+
+    def work(self, accepted: int, decided: int) -> Work:
+        """What is left after so many accepted samples and decided tasks."""
+        tasks: int | None = None
+        if self._scan is not None:
+            tasks = self._scan.rows
+        elif not self.kind.endless:
+            tasks = sum(1 for _ in islice(self.recipe.rounds(self.seeds, Grown(), Random(0)), MOST_TASKS_COUNTED))
+        return Work(
+            self.recipe, self.seeds, self.wish.seed, self.speakers, self.wish.prices, self.out,
+            None if self.count is None else max(0, self.count - accepted),
+            None if tasks is None else max(0, tasks - decided),
+            0 if tasks is None else decided,
+        )  # fmt: skip
+
+    async def foresee(self) -> tuple[list[Asked], Estimate | None]:
+        """The requests of the first task, and what is left to do in this folder; asks and writes nothing."""
+        accepted = decided = 0
+        if output.is_run(self.out):
+            with output.reading(self.out) as db:
+                accepted, decided = (
+                    output.waterfall(db, self.count).accepted,
+                    queries.values(db, "decided").get("decided", 0),
+                )
+        work = self.work(accepted, decided)
+        rehearsed = await rehearse(work)
+        return (rehearsed[0] if rehearsed else []), await estimate(work, rehearsed)
+
+    async def _foresee(self, store: Store, conveyor: Conveyor) -> None:
+        """Keep the estimate of what is left, to be compared with what was measured in the end."""
+        board = conveyor.board
+        found = await estimate(self.work(board.accepted, board.tasks))
+        before = {
+            "accepted": board.accepted,
+            "completions": store.completions,
+            "seconds": json.loads(store.meta("pulse") or b"{}").get("seconds", 0.0),
+        }
+        store.start(estimate=json.dumps({"estimate": found.as_dict(), "before": before} if found else None))
 
     def _conveyor(self, store: Store, asking: Asking) -> Conveyor:
         if store.meta("recipe") is not None:
@@ -228,13 +286,14 @@ class Session:
             )
             store.forget_decisions(0)
         store.start(
-            began=time.time(),
-            stored_before=store.completions,
             identity=json.dumps(identity),
             recipe=self.kind.name,
             lang=self.lang,
             input_rows=self._scan.rows if self._scan else None,
         )
+        carried = spending.take_up(store, self.budget, spending.by_model(self.wish.prices, self.speakers))
+        if carried:
+            self._note(carried)
         output.write_json(self.out / "run.json", self._about())
         speaker = self.speakers["default"]
         plan = Plan(
@@ -250,6 +309,8 @@ class Session:
         )
         conveyor = Conveyor(self.recipe, self.seeds, seen, asking, plan)
         conveyor.resume()
+        before = json.loads(store.meta("pulse") or b"{}")
+        store.pulse = Pulse(conveyor, before.get("seconds", 0.0))
         return conveyor
 
     def _grown(self, digest: str | None, rows: int | None) -> bool:
@@ -292,6 +353,7 @@ class Session:
             "count": self.count,
             "formats": list(self.formats),
             "servers": servers,
+            "prices": {role: price.as_dict() for role, price in self.wish.prices.items()},
             "python": platform.python_version(),
             "command": shlex.join(self.wish.command),
             "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -9,8 +9,9 @@ import os
 import queue
 import sqlite3
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -18,9 +19,11 @@ from typing import IO, Any
 import orjson
 
 from synthgen.errors import StoreError
+from synthgen.queries import Paid, paid
 from synthgen.types import Completion, ToolCall
 
 SCHEMA = 1
+PULSE_SECONDS = 1.0
 LOCK = ".run.lock"  # stays: removing it would let two processes hold two files of one name
 _PRAGMAS = (
     "page_size=8192", "journal_mode=wal", "synchronous=full",
@@ -88,6 +91,8 @@ class Store:
         except (StoreError, sqlite3.Error) as error:
             self._lock.close()
             raise explain(error, folder) from error
+        self.pulse: Callable[[], bytes] | None = None  # stored beside the answers, for who looks at a live run
+        self._next_pulse = 0.0
         self._error: Exception | None = None
         self._queue: queue.SimpleQueue[_Saved | _Decided | threading.Event | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="store", daemon=True)
@@ -163,6 +168,10 @@ class Store:
         except sqlite3.Error as error:
             raise explain(error, self.folder) from error
 
+    def paid(self, after: int = 0) -> list[Paid]:
+        """What the models were paid, by model."""
+        return paid(self._reader, after)
+
     def samples(self) -> Iterator[tuple[int, str, str | None, bytes]]:
         """(place, task, reason, body) of every decided sample, in task order."""
         return samples(self._reader)
@@ -234,6 +243,9 @@ class Store:
                 failed = [(name, d.decided - 1, error, n) for d in decided for name, error, n in d.failures]
                 db.executemany("insert or replace into failure values (?, ?, ?, ?)", failed)
                 db.execute("insert or replace into meta values ('decided', ?)", (decided[-1].decided,))
+            if self.pulse is not None and time.monotonic() >= self._next_pulse:
+                self._next_pulse = time.monotonic() + PULSE_SECONDS
+                db.execute("insert or replace into meta values ('pulse', ?)", (self.pulse(),))
             db.execute("commit")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
@@ -309,23 +321,6 @@ def failures(db: sqlite3.Connection, places: int | None = None) -> list[tuple[st
     return list(db.execute(f"select task, error, attempts from failure {first} order by place, rowid"))
 
 
-def totals(db: sqlite3.Connection) -> tuple[int, int, int]:
-    """(completions, prompt tokens, completion tokens) of the run so far."""
-    row = db.execute(
-        "select count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0) from completion"
-    ).fetchone()
-    return int(row[0]), int(row[1]), int(row[2])
-
-
-def pace(db: sqlite3.Connection, now: float) -> float | None:
-    """Requests a second since the run was last taken up; None for one that never began."""
-    found = dict(db.execute("select name, value from meta where name in ('began', 'stored_before')"))
-    if len(found) < 2 or now <= found["began"]:
-        return None
-    stored = db.execute("select coalesce(max(n), 0) from completion").fetchone()[0]
-    return float(stored - found["stored_before"]) / (now - float(found["began"]))
-
-
 def holder(folder: Path) -> int | None:
     """The process that works on a run folder now, None when nobody does."""
     path = folder / LOCK
@@ -372,7 +367,7 @@ def _lock(path: Path) -> IO[str]:
 
 
 def _columns(completion: Completion) -> tuple[str, str, int | None, int | None, bytes | None]:
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {"estimated": True} if completion.estimated else {}  # first: see usage()
     if completion.tool_calls:
         extra["tool_calls"] = [{"name": c.name, "arguments": c.arguments, "id": c.id} for c in completion.tool_calls]
     if completion.reasoning:
@@ -396,4 +391,5 @@ def _completion(row: Sequence[Any]) -> Completion:
         reasoning=more.get("reasoning"),
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
+        estimated=more.get("estimated", False),
     )

@@ -84,7 +84,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What came back; token counts are None where the server does not tell."""
+    """What came back; token counts are None where the server does not tell, until `estimated` from the text."""
 
     text: str
     finish_reason: FinishReason = "stop"
@@ -92,6 +92,12 @@ class Completion:
     reasoning: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    estimated: bool = False
+
+    @property
+    def counted(self) -> bool:
+        """Whether both counts are there."""
+        return self.prompt_tokens is not None and self.completion_tokens is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from synthgen import spending
 from synthgen.asking import Asking
 from synthgen.backends.recording import Recording
+from synthgen.budget import Budget
 from synthgen.dedup import NoveltyByScript, Seen
 from synthgen.load import Pool
 from synthgen.output import Waterfall, accepted, reading, waterfall
@@ -70,29 +72,32 @@ def run(
     retries: int = 0,
     values: dict[str, Any] | None = None,
     context_tokens: int | None = None,
+    budget: Budget | None = None,
+    backend: Recording | None = None,
 ) -> Ended:
     """One run of a recipe over `answer`; the store stays in `folder`."""
 
     async def main() -> Ended:
-        backend = Recording(answer, context_tokens=context_tokens)
+        asked = backend or Recording(answer, context_tokens=context_tokens)
         store = Store(folder)
-        speaker = Speaker("recording", Pool([backend], concurrency=concurrency, retries=retries), await backend.probe())
+        speaker = Speaker("recording", Pool([asked], concurrency=concurrency, retries=retries), await asked.probe())
         made = recipe_of(
             recipe, lang, seeds, values=values or {}, context_tokens=context_tokens, count_tokens=speaker.count_tokens
         )
-        asking = Asking(store, {"default": speaker}, run_seed)
+        asking = Asking(store, {"default": speaker}, run_seed, budget=budget)
         seen = Seen(NoveltyByScript(*thresholds(made)))
         for one in seeds if made.unlike_seeds else ():
             seen.add_instruction(one.id, one.fields["instruction"])
         conveyor = Conveyor(made, seeds, seen, asking, Plan(count, run_seed))
         try:
             conveyor.resume()
-            ending = await conveyor.run()
+            async with spending.in_time(conveyor, budget):
+                ending = await conveyor.run()
         finally:
             await speaker.pool.aclose()
             store.close()
         with reading(folder) as db:
-            return Ended(ending, list(accepted(db, count)), waterfall(db, count), backend, asking)
+            return Ended(ending, list(accepted(db, count)), waterfall(db, count), asked, asking)
 
     return asyncio.run(main())
 

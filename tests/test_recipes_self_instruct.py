@@ -452,11 +452,6 @@ def test_classification_only_needs_classification_seeds(tmp_path: Path) -> None:
         once(tmp_path, values={"classification_only": "true"})
 
 
-def test_requests_a_sample() -> None:
-    assert recipe_of("self-instruct").more_requests() == 2
-    assert recipe_of("self-instruct", values={"classification_only": "yes"}).more_requests() == 1
-
-
 # Chinese.
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,8 @@ def test_dry_run_asks_nothing_and_writes_nothing(tmp_path: Path) -> None:
     done = synthgen("generate", "alpaca", "--count", "10", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "<noinput>" in done.stdout
-    assert "requests if all is accepted" in done.stdout
+    assert re.search(r"^requests +3 to 20$", done.stdout, re.MULTILINE), done.stdout
+    assert "assumed, as no earlier run was found" in done.stdout
     assert not (tmp_path / "runs").exists()
 
 

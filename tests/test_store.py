@@ -16,6 +16,7 @@ import pytest
 
 from synthgen import bodies, output, store
 from synthgen.errors import StoreError, UsageError
+from synthgen.queries import Paid, paid
 from synthgen.recipe import sample
 from synthgen.store import Decision, Store
 from synthgen.types import Completion, ToolCall
@@ -64,7 +65,7 @@ def test_many_at_once_are_all_there(tmp_path: Path) -> None:
     _saved(tmp_path, *rows[300:])  # a second life goes on behind the first
     assert [_found(tmp_path, rows[n][0]) for n in (0, 299, 300, 499)] == [rows[n][1] for n in (0, 299, 300, 499)]
     with output.reading(tmp_path) as db:
-        assert store.totals(db) == (500, sum(range(500)), 500)
+        assert paid(db) == [Paid("m", 500, sum(range(500)), 500, 0, 0)]
 
 
 _DIES = """
@@ -206,11 +207,11 @@ def test_a_reader_sees_what_is_committed_while_a_run_is_live(tmp_path: Path) -> 
         try:
             await opened.save(KEY, "t", "m", Completion("a", prompt_tokens=5, completion_tokens=7))
             with output.reading(tmp_path) as db:
-                assert store.totals(db) == (1, 5, 7)
+                assert paid(db) == [Paid("m", 1, 5, 7, 0, 0)]
                 with pytest.raises(sqlite3.OperationalError, match="readonly"):
                     db.execute("delete from completion")
                 await opened.save(b"l" * 16, "t", "m", Completion("b"))
-                assert store.totals(db) == (2, 5, 7)
+                assert paid(db) == [Paid("m", 2, 5, 7, 0, 0)]
             assert opened.find(KEY) is not None
         finally:
             opened.close()

@@ -18,7 +18,7 @@ from synthgen.cli.say import fault
 from synthgen.errors import SynthgenError
 
 _COMMANDS = (
-    generate.generate, look.status, look.show, export.export,
+    generate.generate, look.status, look.report, look.show, export.export,
     listing.recipes, listing.formats, listing.prompts, listing.seeds, doctor.doctor,
 )  # fmt: skip
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from synthgen.cli.say import as_json, fault, note
+from synthgen.cli.say import as_json, fault, note, note_event
 
 if TYPE_CHECKING:
+    from synthgen.budget import Budget
     from synthgen.session import Result, Session, Wish
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -75,6 +76,13 @@ _OPTIONS = (
     click.option("--timeout", type=_Number(0, min_open=True), default=600.0, help="Seconds a request."),
     click.option("--retries", type=_Whole(0), default=5, show_default=True),
     click.option("--rate", type=_Number(0, min_open=True), help="At most so many requests a second."),
+    click.option("--price", metavar="in=0.15,out=0.6", help="US dollars for a million tokens: the run is priced."),
+    click.option(
+        "--budget",
+        metavar="usd=5,tokens=2e6,minutes=30",
+        help="Stop there (exit 6). It is this command's, interruptions included; typed again after exit 6, it goes on "
+        "with as much again.",
+    ),
     click.option("--novel-against", multiple=True, type=_PATH, metavar="RUN|FILE", help="Be new against these too."),
     click.option("--dry-run", is_flag=True, help="Show the first prompts and an estimate; ask nothing."),
     click.option("--quiet", is_flag=True, help="No progress."),
@@ -101,11 +109,22 @@ def generate(recipe: str, **given: Any) -> int:
     import asyncio
 
     wish = _wish(recipe, given)
-    return asyncio.run(_generate(wish, given))
+    return asyncio.run(_generate(wish, _budget(given["budget"], wish), given))
+
+
+def _budget(text: str | None, wish: Wish) -> Budget | None:
+    from synthgen.budget import Budget
+
+    if text is None:
+        return None
+    budget = Budget.parse(text)
+    budget.check_prices(wish.prices)
+    return budget
 
 
 def _wish(recipe: str, given: dict[str, Any]) -> Wish:
     from synthgen.backends import ModelSpec
+    from synthgen.budget import Price
     from synthgen.session import Wish
     from synthgen.speakers import Effort
     from synthgen.types import SamplingParams
@@ -119,6 +138,7 @@ def _wish(recipe: str, given: dict[str, Any]) -> Wish:
     models = {"default": ModelSpec(name, urls, env, timeout)}
     if given["judge_model"] or given["judge_base_urls"]:
         models["judge"] = ModelSpec(given["judge_model"], given["judge_base_urls"] or urls, env, timeout)
+    price = None if given["price"] is None else Price.parse(given["price"])
     sampling = SamplingParams(
         temperature=given["temperature"],
         top_p=given["top_p"],
@@ -143,6 +163,7 @@ def _wish(recipe: str, given: dict[str, Any]) -> Wish:
         prompts=given["prompts"],
         effort=Effort(_concurrency(given["concurrency"]), given["retries"], timeout, given["rate"]),
         novel_against=given["novel_against"],
+        prices={} if price is None else dict.fromkeys(models, price),
         command=("synthgen", *sys.argv[1:]),
     )
 
@@ -165,19 +186,24 @@ def _concurrency(text: str) -> int | None:
     return int(text)
 
 
-async def _generate(wish: Wish, given: dict[str, Any]) -> int:
+async def _generate(wish: Wish, budget: Budget | None, given: dict[str, Any]) -> int:
+    from synthgen import spending
     from synthgen.cli.progress import Watch, settle_memory
     from synthgen.session import Session
 
-    session = Session(wish, note)
+    tell = note_event if given["json_"] else note
+    session = Session(wish, tell, budget=budget)
     if wish.models["default"].name == "embedded" and given["model"] is None:
-        note("no --model and no --base-url: using the embedded model (for trying out, not for training data)")
+        tell("no --model and no --base-url: using the embedded model (for trying out, not for training data)")
     async with session:
         if given["dry_run"]:
             return await _dry_run(session, given["json_"])
-        watch = Watch(quiet=given["quiet"], json=given["json_"], label=f"{session.kind.name} ({session.lang})")
+        label = f"{session.kind.name} ({session.lang})"
+        watch = Watch(quiet=given["quiet"], json=given["json_"], label=label, note=tell)
         settle_memory()
         result = await session.generate(watch)
+    if budget is not None and result.ending.code in spending.CLEAN:
+        spending.settle_up([result.folder])
     _close(result, given)
     return result.ending.code
 
@@ -197,14 +223,24 @@ def _close(result: Result, given: dict[str, Any]) -> None:
 
 
 async def _dry_run(session: Session, json_: bool) -> int:
-    from synthgen.estimate import estimate
+    from synthgen import report
 
-    found = await estimate(session)
+    prompts, found = await session.foresee()
+    speaker = session.speakers["default"]
     if json_:
-        as_json({"event": "result", **found})
+        first = [{"role": m.role, "content": m.content} for m in prompts[0].messages] if prompts else []
+        counts = "measured" if speaker.capabilities.measured_tokens else "estimated from characters"
+        estimated = found.as_dict() if found else None
+        as_json(
+            {"event": "result", "model": speaker.model, "prompt": first, "tokens_are": counts, "estimate": estimated}
+        )
         return 0
-    for message in found.pop("prompt"):
-        click.echo(f"{click.style(message['role'], fg='cyan')}\n{message['content']}\n")
-    for name, value in found.items():
-        click.echo(f"{name.replace('_', ' '):<28} {value}")
+    for message in prompts[0].messages if prompts else ():
+        click.echo(f"{click.style(message.role, fg='cyan')}\n{message.content}\n")
+    click.echo(f"{'model':<20} {speaker.model}")
+    if found is None:
+        click.echo(f"nothing is left to do in {session.out}")
+        return 0
+    for name, value in report.estimate_lines(found.as_dict()):
+        click.echo(f"{name:<20} {value}")
     return 0

@@ -1,15 +1,18 @@
-"""`status` and `show`: how a run stands, and what its samples say."""
+"""`status`, `report` and `show`: how a run stands, and what its samples say."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from synthgen.cli.say import as_json
+
+if TYPE_CHECKING:
+    from synthgen.report import Summary
 
 
 @click.command()
@@ -20,33 +23,58 @@ def status(run: Path, json_: bool) -> None:
 
     Example: synthgen status runs/alpaca-en
     """
-    from synthgen import output, report, store
+    from dataclasses import replace
+
+    from synthgen import finish, report, store
+
+    _check(run)
+    process = store.holder(run)
+    summary = finish.summarize(run)
+    if process is not None:
+        summary = replace(summary, live={"process": process, **_now(run, summary)})
+    if json_:
+        as_json(summary.as_dict())
+    else:
+        report.print_status(summary)
+
+
+def _now(run: Path, summary: Summary) -> dict[str, Any]:
+    """Pace and state of a live run, from what it noted within the last second."""
+    from synthgen import output, pulse, queries
+
+    with output.reading(run) as db:
+        noted = queries.values(db, "pulse").get("pulse", {})
+        pace = queries.pace(db, time.time(), summary.falls.accepted)
+    eta = pulse.eta_seconds(summary.target, summary.falls.accepted, pace.pop("accepted_per_second", 0.0))
+    state = {name: noted.get(name) for name in ("in_flight", "servers_left_out", "budget")}
+    return {**pace, **state, "usd": summary.usd, "eta_seconds": eta}
+
+
+def _check(run: Path) -> None:
     from synthgen.errors import UsageError
     from synthgen.rows import nearest_path
 
     if not run.exists():
         raise UsageError(f"{run}: no such run{nearest_path(run)}")
-    about = output.read_run(run)
-    with output.reading(run) as db:
-        falls = output.waterfall(db, about.get("count"))
-        requests, prompt_tokens, completion_tokens = store.totals(db)
-        pace = store.pace(db, time.time())
-    process = store.holder(run)
-    summary = report.Summary(
-        recipe=about["recipe"],
-        lang=about["lang"],
-        target=about.get("count"),
-        falls=falls,
-        requests=requests,
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        process=process,
-        pace=pace if process is not None else None,
-    )
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--json", "json_", is_flag=True, help="One JSON object on stdout.")
+def report(run: Path, json_: bool) -> None:
+    """Write report.json of a run anew, and print its waterfall and its cost.
+
+    Example: synthgen report runs/alpaca-en
+    """
+    from synthgen import finish
+    from synthgen import report as printed
+
+    _check(run)
+    summary = finish.report(run)
     if json_:
         as_json(summary.as_dict())
     else:
-        report.print_status(summary)
+        printed.print_waterfall(summary)
 
 
 @click.command()

@@ -7,14 +7,14 @@ import contextlib
 import gc
 import signal
 import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from synthgen.cli.say import as_json, note
 
 if TYPE_CHECKING:
+    from synthgen.pulse import Pace
     from synthgen.run import Conveyor, Ending
 
 _REDRAW_SECONDS, _PLAIN_SECONDS = 0.25, 10.0
@@ -44,11 +44,15 @@ class Watch:
     quiet: bool
     json: bool
     label: str
-    began: float = 0.0
+    note: Callable[[str], None] = note
     told: int = 0
+    pace: Pace = field(init=False)
 
     async def __call__(self, conveyor: Conveyor) -> Ending:
-        self.began = time.monotonic()
+        from synthgen.pulse import Pace
+
+        self.pace = Pace()
+        self._numbers(conveyor)  # the first mark
         with _signals(conveyor):
             shown = asyncio.create_task(self._show(conveyor))
             try:
@@ -89,39 +93,35 @@ class Watch:
 
     async def _events(self, conveyor: Conveyor) -> None:
         while True:
+            self._tell(conveyor)
+            as_json({"event": "progress", "step": self.label, **self._numbers(conveyor)})
             await asyncio.sleep(_PLAIN_SECONDS)
-            board, usage = conveyor.board, conveyor.asking.usage
-            counts = {"accepted": board.accepted, "target": board.target, "tasks": board.tasks, "failed": board.failed}
-            tokens = {"requests": usage.requests, "completion_tokens": usage.completion_tokens}
-            as_json({"event": "progress", **counts, **tokens, "rejected": dict(board.rejected)})
+
+    def _numbers(self, conveyor: Conveyor) -> dict[str, Any]:
+        from synthgen.pulse import numbers
+
+        return numbers(conveyor, self.pace)
 
     def _tell(self, conveyor: Conveyor) -> None:
         """What the pools have noted since: a server that is left out, one that is back."""
-        notes = [line for s in conveyor.asking.speakers.values() for line in s.pool.notes]
+        asking = conveyor.asking
+        notes = [line for s in asking.speakers.values() for line in s.pool.notes]
+        notes += asking.budget.notes if asking.budget else []
         for line in notes[self.told :]:
-            note(line)
+            self.note(line)
         self.told = len(notes)
 
     def _line(self, conveyor: Conveyor) -> str:
-        board, usage = conveyor.board, conveyor.asking.usage
-        seconds = max(time.monotonic() - self.began, 1e-3)
-        goal = "?" if board.target is None else str(board.target)
-        flying = sum(s.pool.in_flight for s in conveyor.asking.speakers.values())
-        pieces = [
-            f"{self.label} {board.accepted}/{goal}",
-            f"{usage.requests / seconds:.1f} req/s",
-            f"{usage.completion_tokens / seconds:,.0f} tok/s",
-            f"{flying} in flight",
-        ]
-        gained = board.accepted - conveyor.accepted_before
-        if board.target is not None and gained:
-            left = (board.target - board.accepted) * seconds / gained
-            pieces.append(f"ETA {int(left // 60)}:{int(left % 60):02d}")
-        if board.rejected:
-            most = ", ".join(f"{reason} {n}" for reason, n in board.rejected.most_common(3))
-            pieces.append(f"rejected {sum(board.rejected.values())} ({most})")
-        if board.failed:
-            pieces.append(f"failed {board.failed}")
+        from synthgen.report import now
+
+        found = self._numbers(conveyor)
+        goal = "?" if found["target"] is None else found["target"]
+        pieces = [f"{self.label} {found['accepted']}/{goal}", now(found)]
+        if found["rejected"]:
+            most = ", ".join(f"{reason} {n}" for reason, n in conveyor.board.rejected.most_common(3))
+            pieces.append(f"rejected {sum(found['rejected'].values())} ({most})")
+        if found["failed"]:
+            pieces.append(f"failed {found['failed']}")
         return " · ".join(pieces)
 
 

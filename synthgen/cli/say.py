@@ -20,3 +20,8 @@ def as_json(value: object) -> None:
     import orjson
 
     click.echo(orjson.dumps(value).decode())
+
+
+def note_event(text: str) -> None:
+    """The same as an event, for a program that reads stdout."""
+    as_json({"event": "note", "text": text})

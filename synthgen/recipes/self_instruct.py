@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import count
+from itertools import count, islice
 from random import Random
 from typing import Any
 
@@ -128,8 +128,8 @@ class SelfInstruct(Recipe):
     def most_per_task(self) -> int:
         return self.new * self.instances
 
-    def more_requests(self) -> int:
-        return 1 if self.classification_only else 2
+    def rehearsed(self, seeds: Iterable[Seed]) -> str:
+        return "\n".join(f"{n}. {_tidy(s.fields['instruction'])}" for n, s in enumerate(islice(seeds, self.new), 1))
 
     async def run(self, task: Task, ask: Ask) -> list[Outcome]:
         shown = task.vars["demonstrations"]
