@@ -6,13 +6,12 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from math import inf
-from random import uniform
 from typing import NamedTuple
 
 from synthgen.errors import BackendError, NotAllowed, SynthgenError
 from synthgen.limit import limit_of
 from synthgen.line import Asked, Line
-from synthgen.server import LONGEST_BACKOFF_SECONDS, Server
+from synthgen.server import Server, pause_seconds_after
 from synthgen.types import Backend, Completion, Request
 
 RATE_SLACK_SECONDS = 0.1  # a late timer is made up for, a pause is not
@@ -136,6 +135,8 @@ class Pool:
             if isinstance(answer, Completion):
                 return answer
             asked.error = answer
+            if answer.died:
+                await self._doubt(asked)
             pause_seconds = self._pause(asked, answer)
             if pause_seconds is None:
                 raise answer from answer.__cause__
@@ -156,7 +157,7 @@ class Pool:
             return 0.0
         asked.attempts += not asked.excused
         error.attempts = max(1, asked.attempts)
-        pause_seconds = 0.0 if server.silent else _pause_seconds(error, asked.attempts)
+        pause_seconds = 0.0 if server.silent else pause_seconds_after(error, asked.attempts)
         late = asyncio.get_running_loop().time() + pause_seconds >= asked.deadline
         return None if error.fate != "retry" or asked.attempts > self._retries or late else pause_seconds
 
@@ -361,19 +362,31 @@ class Pool:
         if self._line or self.in_flight:
             self._sweep_later()
 
-    def _begin(self, work: Coroutine[None, None, None]) -> None:
+    def _begin(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
+        return task
 
     def _grown(self) -> None:
         if self.on_change is not None:
             self.on_change()
         self._dispatch()
 
-    async def _ask_health(self, server: Server) -> None:
-        """A server that owes answers is asked whether it is there; if nobody is, what it had to do goes elsewhere."""
-        if not await server.is_gone():
+    async def _doubt(self, asked: Asked[Server]) -> None:
+        """An answer said that the server's engine is dead: its health says whether that is so, once for all who ask."""
+        server = asked.server
+        assert server is not None
+        if not server.out and server.doubt is None:
+            server.doubt = self._begin(self._ask_health(server, doubted=True))
+        if server.doubt is not None:
+            await asyncio.shield(server.doubt)
+            server.doubt = None
+        asked.excused |= server.silent
+
+    async def _ask_health(self, server: Server, *, doubted: bool = False) -> None:
+        """Where nobody is there any more, what a server had to do goes elsewhere."""
+        if not await server.is_gone(doubted=doubted):
             return
         now = asyncio.get_running_loop().time()
         error = BackendError(f"{server.backend.name}: it is gone, with requests unanswered", died=True)
@@ -385,10 +398,3 @@ class Pool:
 
 def _load(server: Server) -> float:
     return server.limit.load
-
-
-def _pause_seconds(error: BackendError, attempts: int) -> float:
-    """Full jitter, or what the server asked for and a little more, so that not all come back at once."""
-    if error.retry_after_seconds is not None:
-        return error.retry_after_seconds * uniform(1, 1.3)
-    return uniform(0, min(LONGEST_BACKOFF_SECONDS, 0.5 * 2 ** max(0, attempts - 1)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from math import exp, inf, log
+from random import uniform
 from zlib import crc32
 
 from synthgen.errors import BackendError, NotAllowed
@@ -31,6 +32,7 @@ class Server:
         self.gauge = getattr(backend, "gauge", None)
         self.healthy = getattr(backend, "healthy", None)
         self.watched = self.asked_health = False
+        self.doubt: asyncio.Task[None] | None = None  # the question whether its engine is dead, as an answer said
         self.under_way: dict[Asked[Server], None] = {}  # in order of sending
         self.refused: NotAllowed | None = None  # for good
         self.error: BackendError | None = None  # the last of a row
@@ -121,7 +123,7 @@ class Server:
             if error.__cause__ is None:
                 self.heard = now
             since = self.answers > asked.answers_before
-            asked.excused = self.silent or error.died or (error.busy and since)
+            asked.excused = self.silent or (error.busy and since)
             if isinstance(error, NotAllowed):
                 pass  # the pool decides what that means
             elif error.fate != "retry":
@@ -153,8 +155,8 @@ class Server:
             await asyncio.sleep(self.limit.gauge_seconds * max(1, min(missed, 20)))
         self.watched = False
 
-    async def is_gone(self) -> bool:
-        """Whether nobody is at the address any more, while answers are overdue."""
+    async def is_gone(self, *, doubted: bool = False) -> bool:
+        """Whether nobody is there any more, while answers are overdue or, `doubted`, after an answer that said so."""
         if self.healthy is None:
             return False
         self.asked_health = True
@@ -164,7 +166,7 @@ class Server:
             self.asked_health = False
         if healthy is None:
             self.healthy = None
-        return healthy is False and self.overdue(asyncio.get_running_loop().time())
+        return healthy is False and (doubted or self.overdue(asyncio.get_running_loop().time()))
 
     def fall(self, error: BackendError, now: float) -> None:
         """Leave it out from now on, until a trial."""
@@ -187,7 +189,7 @@ class Server:
                 self.next_trial = now + self.out_seconds
             return False
         spent = self._retried > RETRIES_FREE + RETRY_SHARE * self._answered and not error.busy
-        if self.errors >= ERRORS_TO_LEAVE_OUT or spent or error.died:
+        if self.errors >= ERRORS_TO_LEAVE_OUT or spent:
             self.fall(error, now)
             return True
         return False
@@ -203,3 +205,10 @@ class Server:
         if passed >= 1:
             fade = 0.5 ** (passed / _HALF_LIFE_SECONDS)
             self._answered, self._retried, self._counted = self._answered * fade, self._retried * fade, now
+
+
+def pause_seconds_after(error: BackendError, attempts: int) -> float:
+    """Full jitter, or what the server asked for and a little more, so that not all come back at once."""
+    if error.retry_after_seconds is not None:
+        return error.retry_after_seconds * uniform(1, 1.3)
+    return uniform(0, min(LONGEST_BACKOFF_SECONDS, 0.5 * 2 ** max(0, attempts - 1)))

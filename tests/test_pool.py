@@ -127,12 +127,30 @@ def test_a_dead_engine_sends_all_that_it_had_elsewhere_at_once() -> None:
         one.answers = lambda _: BackendError("HTTP 500: EngineCore encountered an issue", died=True)
         first = next(iter(one.running))
         first.set_result(None)
+        one.dead = True
         await asyncio.sleep(0.1)
         assert pool.servers[0].out
         assert pool.servers[0].in_flight == 0
-        one.dead = True
         assert len(await asyncio.gather(*asked)) == 15, "no attempt of theirs, though none is left to them"
         assert len(one.asked) <= 8 + 6
+        await pool.aclose()
+
+    run(main())
+
+
+def test_one_that_says_its_engine_is_dead_and_is_well_is_believed_by_its_health() -> None:
+    async def main() -> None:
+        server = Server(8, 1.0)
+        pool = Pool([server], concurrency=8)
+        said = iter(range(100))
+        server.answers = lambda _: (
+            BackendError("HTTP 500: EngineCore encountered an issue", died=True)
+            if next(said) % 9 == 4
+            else Completion("ok")
+        )
+        assert len(await asyncio.gather(*(pool.complete(ASK, str(n)) for n in range(60)))) == 60
+        assert len(server.asked) < 60 + 10, "nothing else was asked again"
+        assert not pool.servers[0].out
         await pool.aclose()
 
     run(main())

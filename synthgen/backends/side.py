@@ -37,12 +37,12 @@ class SideDoors:
         return read_gauge(answer.body) if answer.status == 200 else None
 
     async def healthy(self) -> bool | None:
-        """False where the port refuses, None where there is no /health. A slow server is there."""
+        """False where the port refuses or the engine is dead (503), None where there is no /health."""
         try:
             answer = await self._ask("GET", self._root("/health"), seconds=SIDE_SECONDS)
         except BackendError as error:
             return not refused(error.__cause__)
-        return None if answer.status in (404, 405, 501) else True
+        return None if answer.status in (404, 405, 501) else answer.status != 503
 
     def _root(self, path: str) -> str:
         return re.sub(r"/v\d+$", "", self.base_url) + path
