@@ -109,7 +109,7 @@ class Session:
         self._check_folder()
         self._warn_of_control_tokens()
         self._own_models = models is None
-        self._models = models or Speakers(wish.effort)
+        self._models = models or Speakers(wish.effort, note)
         self.speakers: dict[str, Speaker] = {}
 
     def _given(self) -> tuple[tuple[str, ...], Iterable[Seed]]:

@@ -7,7 +7,7 @@ import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from synthgen.backends import ModelSpec, check_same_model, open_backends
+from synthgen.backends import ModelSpec, Note, check_same_model, open_backends, silent
 from synthgen.dedup import cjk_count
 from synthgen.errors import UsageError
 from synthgen.load import Pool
@@ -44,8 +44,9 @@ class Effort:
 class Speakers:
     """The models of one command; `open` gives the same speaker for the same specification."""
 
-    def __init__(self, effort: Effort) -> None:
-        self._effort = effort
+    def __init__(self, effort: Effort, note: Note = silent) -> None:
+        """`note` is told what the backends find out that a user should know."""
+        self._effort, self._note = effort, note
         self._opening: dict[ModelSpec, asyncio.Task[Speaker]] = {}
         self._pools: list[Pool] = []
 
@@ -64,7 +65,7 @@ class Speakers:
 
     async def _open(self, spec: ModelSpec) -> Speaker:
         effort = self._effort
-        backends = open_backends(spec)
+        backends = open_backends(spec, self._note)
         pool = Pool(
             backends,
             concurrency=effort.concurrency,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from synthgen.errors import UsageError
 from synthgen.types import Backend, Capabilities
 
-OPENAI_URL = "https://api.openai.com/v1"
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,15 @@ class ModelSpec:
     timeout_seconds: float = 600
 
 
-def open_backends(spec: ModelSpec) -> list[Backend]:
-    """One backend a server, none of them asked yet. Raises UsageError where the specification says too little."""
+def silent(line: str) -> None:
+    """For those who show no notes."""
+
+
+def open_backends(spec: ModelSpec, note: Note = silent) -> list[Backend]:
+    """One backend a server, none of them asked yet; `note` is told what a user should know, one line each.
+
+    Raises UsageError where the specification says too little.
+    """
     kind, _, rest = (spec.name or "").partition(":")
     if spec.name == "embedded":
         return [_embedded(spec)]
@@ -31,24 +38,23 @@ def open_backends(spec: ModelSpec) -> list[Backend]:
         raise UsageError(
             f"--model {spec.name}: start a server with `vllm serve {rest}` and give --base-url http://localhost:8000/v1"
         )
-    from synthgen.backends.http import Http
-
-    key = os.environ.get(spec.api_key_env)
-    name = spec.name
-    urls = spec.base_urls
+    urls = spec.base_urls or tuple(filter(None, [os.environ.get("OPENAI_BASE_URL", "").strip()]))
+    distinct = tuple(dict.fromkeys(url.strip().rstrip("/") for url in urls))
     if kind == "openai" and rest:
-        if not key:
-            raise UsageError(f"--model {spec.name}: {spec.api_key_env} is not set; export it with your key")
-        name, urls = rest, urls or (OPENAI_URL,)
-    urls = urls or tuple(filter(None, [os.environ.get("OPENAI_BASE_URL", "").strip()]))
-    if not urls:
-        named = f"--model {name}" if name else "no model"
+        from synthgen.backends.openai_api import OpenAI, open_account
+
+        accounts = [open_account(url, spec.api_key_env, spec.timeout_seconds) for url in distinct or (None,)]
+        return [OpenAI(account, rest, note) for account in accounts]
+    if not distinct:
+        named = f"--model {spec.name}" if spec.name else "no model"
         raise UsageError(
             f"{named}: where is it served? Give --base-url URL (or OPENAI_BASE_URL), openai:NAME for OpenAI, "
             "or --model embedded for the small model that needs no server"
         )
-    distinct = dict.fromkeys(url.strip().rstrip("/") for url in urls)
-    return [Http(url, model=name, api_key=key, timeout_seconds=spec.timeout_seconds) for url in distinct]
+    from synthgen.backends.http import Http
+
+    key = os.environ.get(spec.api_key_env)
+    return [Http(url, model=spec.name, api_key=key, timeout_seconds=spec.timeout_seconds) for url in distinct]
 
 
 def _embedded(spec: ModelSpec) -> Backend:

@@ -81,7 +81,7 @@ class Http(SideDoors):
         """Ask the server once what it is. Raises NotAllowed or UsageError where no request could succeed."""
         entries = await self._served()
         names = [entry["id"] for entry in entries]
-        self.model = self._choose(names)
+        self.model = choose(self.base_url, self.model, names)
         vllm = any(entry.get("owned_by") == "vllm" for entry in entries)
         tokens = await self._tokens_per_char() if vllm else None
         known = Capabilities()
@@ -109,7 +109,7 @@ class Http(SideDoors):
                 sent = wire.with_seed(sent, request.sampling.seed)
             answer = await self._ask("POST", url, sent)
             if answer.status == 200:
-                return self._read(answer, request)
+                return read(*answer, request, hide=self._key)
             said = wire.fault(answer.body) if answer.status in (400, 422) else wire.Fault("")
             left = None if shortened or limit is None else wire.room_left(said, limit)
             if seeded and (said.param.split(".")[-1] == "seed" or re.search(r"\bseed\b", said.message)):
@@ -125,20 +125,6 @@ class Http(SideDoors):
     async def aclose(self) -> None:
         if self._session is not None:
             await self._session.close()
-
-    def _read(self, answer: _Answer, request: Request) -> Completion:
-        try:
-            payload = orjson.loads(answer.body)
-        except orjson.JSONDecodeError:
-            payload = None
-        if not isinstance(payload, dict):
-            raise refusal(*answer, hide=self._key)
-        error = payload.get("error")
-        if error and not payload.get("choices"):  # some gateways say 200 and put the status inside
-            code = error.get("code") if isinstance(error, dict) else None
-            status = code if isinstance(code, int) and 400 <= code < 600 else 500
-            raise refusal(status, answer.headers, answer.body, hide=self._key)
-        return wire.decode(payload, request)
 
     async def _ask(self, method: str, url: URL | str, body: bytes = b"", seconds: float = 0) -> _Answer:
         """`seconds` bound it as a whole; without them the session's own limits hold, which cost no timer a request."""
@@ -213,21 +199,6 @@ class Http(SideDoors):
                 break
             await asyncio.sleep(min(_retry_after_seconds(answer.headers) or pause_seconds, 5.0))
         return answer
-
-    def _choose(self, names: Sequence[str]) -> str:
-        listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-        if self.model is not None:
-            # Ollama lists "name:latest" for what it serves as "name".
-            if not names or self.model in names or f"{self.model}:latest" in names:
-                return self.model
-            near = get_close_matches(self.model, names, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise NotAllowed(f"{self.base_url} does not serve {self.model}{hint} (it serves {listed})")
-        if len(names) == 1:
-            return names[0]
-        if names:
-            raise UsageError(f"{self.base_url} serves several models: choose one with --model ({listed})")
-        raise UsageError(f"{self.base_url} does not say what it serves; give the model's name with --model")
 
     async def _has_completions(self) -> bool | None:
         answer = await self._look(f"{self.base_url}/completions")
@@ -351,6 +322,39 @@ def _why(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return _short(str(error)) or type(error).__name__
+
+
+def choose(url: str, model: str | None, names: Sequence[str]) -> str:
+    """The model to ask for, of those that the server at `url` lists. Raises NotAllowed or UsageError."""
+    listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    if model is not None:
+        # Ollama lists "name:latest" for what it serves as "name".
+        if not names or model in names or f"{model}:latest" in names:
+            return model
+        near = get_close_matches(model, names, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise NotAllowed(f"{url} does not serve {model}{hint} (it serves {listed})")
+    if len(names) == 1:
+        return names[0]
+    if names:
+        raise UsageError(f"{url} serves several models: choose one with --model ({listed})")
+    raise UsageError(f"{url} does not say what it serves; give the model's name with --model")
+
+
+def read(status: int, headers: Mapping[str, str], body: bytes, request: Request, *, hide: str = "") -> Completion:
+    """The completion of an answer that came with status 200. Raises what its body says instead."""
+    try:
+        payload = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        payload = None
+    if not isinstance(payload, dict):
+        raise refusal(status, headers, body, hide=hide)
+    error = payload.get("error")
+    if error and not payload.get("choices"):  # some gateways say 200 and put the status inside
+        code = error.get("code") if isinstance(error, dict) else None
+        status = code if isinstance(code, int) and 400 <= code < 600 else 500
+        raise refusal(status, headers, body, hide=hide)
+    return wire.decode(payload, request)
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes, *, hide: str = "") -> SynthgenError:

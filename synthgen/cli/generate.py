@@ -130,7 +130,8 @@ def _wish(recipe: str, given: dict[str, Any]) -> Wish:
     from synthgen.types import SamplingParams
 
     name = given["model"]
-    environment = () if name == "embedded" else tuple(filter(None, [os.environ.get("OPENAI_BASE_URL")]))
+    local = name == "embedded" or (name or "").startswith("vllm:")
+    environment = () if local else tuple(filter(None, [os.environ.get("OPENAI_BASE_URL")]))
     urls = given["base_urls"] or environment
     if name is None and not urls:
         name = "embedded"
