@@ -10,7 +10,7 @@ import shlex
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -19,6 +19,7 @@ from typing import Any
 from synthgen import __version__, output, queries, recipes, spending
 from synthgen.asking import Asking
 from synthgen.backends import ModelSpec
+from synthgen.batches import remembering
 from synthgen.budget import Budget, Price
 from synthgen.data import folder
 from synthgen.dedup import NoveltyByScript, Seen, cjk_share
@@ -181,7 +182,8 @@ class Session:
 
     async def _open(self) -> None:
         for role, spec in self.wish.models.items():
-            self.speakers[role] = await self._models.open(spec)
+            mine = spec if spec.batch is None else replace(spec, folder=self.out)
+            self.speakers[role] = await self._models.open(mine)
         speaker = self.speakers["default"]
         self.recipe = self._recipe(speaker.capabilities.context_tokens, speaker.count_tokens)
         self.recipe.fit(self.seeds)
@@ -207,7 +209,10 @@ class Session:
             asking = Asking(store, self.speakers, self.wish.seed, prices=self.wish.prices, budget=self.budget)
             conveyor = self._conveyor(store, asking)
             await self._foresee(store, conveyor)
-            async with spending.in_time(conveyor, self.budget):
+            async with (
+                remembering(store, [b for s in self.speakers.values() for b in s.backends]),
+                spending.in_time(conveyor, self.budget),
+            ):
                 ending = await watch(conveyor)
             if store.pulse is not None:
                 store.start(pulse=store.pulse())

@@ -5,21 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from synthgen.errors import UsageError
 from synthgen.types import Backend, Capabilities
 
+BATCH_WAYS = ("openai", "vllm-file")
 Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a user gives for a role: NAME, `embedded`, `openai:NAME` or `vllm:PATH`, and where it is served."""
+    """What a user gives for a role: NAME, `embedded`, `openai:NAME` or `vllm:PATH`, and where it is served.
+
+    `batch` is one of BATCH_WAYS, or None for answers while one waits.
+    """
 
     name: str | None
     base_urls: tuple[str, ...] = ()
     api_key_env: str = "OPENAI_API_KEY"
     timeout_seconds: float = 600
+    batch: str | None = None
+    folder: Path | None = None  # of the run that its batches belong to
 
 
 def silent(line: str) -> None:
@@ -32,6 +39,8 @@ def open_backends(spec: ModelSpec, note: Note = silent) -> list[Backend]:
     Raises UsageError where the specification says too little.
     """
     kind, _, rest = (spec.name or "").partition(":")
+    if spec.batch is not None:
+        return [_batch(spec, note)]
     if spec.name == "embedded":
         return [_embedded(spec)]
     if kind == "vllm" and rest:
@@ -64,6 +73,21 @@ def _embedded(spec: ModelSpec) -> Backend:
     from synthgen.data import folder
 
     return Embedded(folder("models") / "instruct")
+
+
+def _batch(spec: ModelSpec, note: Note) -> Backend:
+    from synthgen.backends.batch import Batch
+    from synthgen.backends.batch.openai_batch import OpenAIBatches
+    from synthgen.backends.openai_api import open_account
+
+    kind, _, rest = (spec.name or "").partition(":")
+    name = rest if kind == "openai" else spec.name
+    if not name or kind in ("embedded", "vllm"):
+        raise UsageError(f"--batch openai: --model {spec.name or 'NAME'} is none of OpenAI's; give --model openai:NAME")
+    if len(spec.base_urls) > 1:
+        raise UsageError("--batch openai: one --base-url is expected, or none for OpenAI's own")
+    url = next(iter(spec.base_urls), os.environ.get("OPENAI_BASE_URL", "").strip() or None)
+    return Batch(OpenAIBatches(open_account(url, spec.api_key_env, spec.timeout_seconds), name, note), note)
 
 
 def check_same_model(backends: Sequence[Backend], capabilities: Sequence[Capabilities]) -> None:
