@@ -29,7 +29,8 @@ class FakeBatch:
         self.api_key, self.model = api_key, model
         self.base_url = ""
         self.hold = ""  # batches do not leave this state
-        self.hangs = ""  # "upload" (nothing is stored), "create" (it is, but no answer comes), "answered"
+        # "upload" (nothing is stored), "create" (it is, but no answer comes), "content", "lost"
+        self.hangs = ""
         self.most_lines = 1 << 30
         self.ends = "expired"  # how a batch with more lines than that ends
         self.tokens_allowed = 1 << 30  # lines of all batches that are under way
@@ -87,11 +88,13 @@ class FakeBatch:
         field = form["file"]
         if form.get("purpose") != "batch" or not isinstance(field, web.FileField):
             return _error(400, "'purpose' and 'file' are required")
+        with field.file as file:
+            raw = file.read()
         if self.hangs == "upload":
             self.hangs = "reached"
             await asyncio.sleep(3600)
         name = f"file-{len(self.files):04d}"
-        self.files[name] = field.filename, field.file.read()
+        self.files[name] = field.filename, raw
         return web.json_response(
             {
                 "id": name, "object": "file", "bytes": len(self.files[name][1]), "created_at": int(time.time()),
@@ -103,6 +106,9 @@ class FakeBatch:
         found = self.files.get(request.match_info["id"])
         if found is None:
             return _error(404, "No such File object")
+        if self.hangs == "content":
+            self.hangs = "reached"
+            await asyncio.sleep(3600)
         return web.Response(body=found[1], content_type="application/octet-stream")
 
     async def _create(self, request: web.Request) -> web.Response:
