@@ -44,9 +44,7 @@ def open_backends(spec: ModelSpec, note: Note = silent) -> list[Backend]:
     if spec.name == "embedded":
         return [_embedded(spec)]
     if kind == "vllm" and rest:
-        raise UsageError(
-            f"--model {spec.name}: start a server with `vllm serve {rest}` and give --base-url http://localhost:8000/v1"
-        )
+        return [_vllm(spec, rest, note)]
     urls = spec.base_urls or tuple(filter(None, [os.environ.get("OPENAI_BASE_URL", "").strip()]))
     distinct = tuple(dict.fromkeys(url.strip().rstrip("/") for url in urls))
     if kind == "openai" and rest:
@@ -73,6 +71,17 @@ def _embedded(spec: ModelSpec) -> Backend:
     from synthgen.data import folder
 
     return Embedded(folder("models") / "instruct")
+
+
+def _vllm(spec: ModelSpec, rest: str, note: Note) -> Backend:
+    if spec.base_urls:
+        raise UsageError(
+            f"--model {spec.name} runs in this process; --base-url {spec.base_urls[0]} does not go with it"
+        )
+    from synthgen.backends.vllm_model import read_model
+    from synthgen.backends.vllm_process import VllmProcess
+
+    return VllmProcess(read_model(rest), note)
 
 
 def _batch(spec: ModelSpec, note: Note) -> Backend:

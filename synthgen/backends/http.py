@@ -7,7 +7,7 @@ import io
 import re
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from email.utils import parsedate_to_datetime
@@ -205,13 +205,8 @@ class Http(SideDoors):
         return {405: True, 404: False}.get(answer.status)
 
     async def _tokens_per_char(self) -> tuple[float, float] | None:
-        """(letters of other scripts, Chinese characters), by the server's own tokenizer; None if it does not tell."""
-        english, chinese = await self._count_tokens(_ENGLISH), await self._count_tokens(_CHINESE)
-        if not english or not chinese:
-            return None
-        latin = english / len(_ENGLISH)
-        hanzi = cjk_count(_CHINESE)
-        return latin, max(0.1, (chinese - latin * (len(_CHINESE) - hanzi)) / hanzi)
+        counts = {text: await self._count_tokens(text) for text in (_ENGLISH, _CHINESE)}
+        return tokens_per_char(lambda text: counts[text] or 0) if all(counts.values()) else None
 
     async def _count_tokens(self, text: str) -> int | None:
         url = re.sub(r"/v\d+$", "", self.base_url) + "/tokenize"
@@ -222,6 +217,13 @@ class Http(SideDoors):
         except (BackendError, orjson.JSONDecodeError, LookupError, TypeError):
             return None  # an estimate takes its place
         return count if isinstance(count, int) else None
+
+
+def tokens_per_char(count: Callable[[str], int]) -> tuple[float, float]:
+    """(letters of other scripts, Chinese characters), by what a tokenizer counts in a text of each."""
+    latin = count(_ENGLISH) / len(_ENGLISH)
+    hanzi = cjk_count(_CHINESE)
+    return latin, max(0.1, (count(_CHINESE) - latin * (len(_CHINESE) - hanzi)) / hanzi)
 
 
 class _Body(aiohttp.BytesPayload):

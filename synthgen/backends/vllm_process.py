@@ -1,0 +1,221 @@
+"""`vllm:PATH`: vLLM's engine below this process, without a server; it asks as vLLM's own server would."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing.spawn
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from synthgen.backends import Note
+from synthgen.backends.http import tokens_per_char
+from synthgen.backends.vllm_model import VllmModel, closest
+from synthgen.backends.wire import one_line
+from synthgen.errors import BackendError, NotAllowed, RequestRefused, UsageError
+from synthgen.types import Capabilities, Completion, FinishReason, Message, Request
+
+_NAMES = ("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "repetition_penalty")
+_FINISH: dict[str | None, FinishReason] = {"stop": "stop", "length": "length"}
+_LONGEST_CHARS = 300
+
+
+class VllmProcess:
+    """A `Backend` that starts an engine at its probe and ends it, with its processes, at `aclose`."""
+
+    def __init__(self, model: VllmModel, note: Note) -> None:
+        """Raises UsageError where vLLM is not installed."""
+        if find_spec("vllm") is None:
+            raise UsageError(
+                f'--model vllm:{model.path}: vllm is not installed for this Python; pip install "synthgen[vllm]", '
+                f"or start `vllm serve {model.path}` elsewhere and give --base-url http://localhost:8000/v1"
+            )
+        self.model = model.name
+        self.name = f"vllm:{model.name}"
+        self._asked, self._note = model, note
+        self._engine: Any = None
+        self._tokenizer: Any = None
+        self._defaults: Mapping[str, Any] = {}
+        self._context_tokens = 0
+        self._logs: Path | None = None
+        self._count = 0
+        self.most_at_once = 1
+
+    async def probe(self) -> Capabilities:
+        """Start the engine. Raises UsageError for an unknown option, NotAllowed with what it says if it cannot."""
+        self._note(f"{self.name}: vLLM is starting in this process; that takes a minute or two")
+        self._logs = Path(tempfile.mkdtemp(prefix="synthgen-vllm-"))
+        try:
+            self._engine = await asyncio.to_thread(_start, self._asked, self._logs)
+        except UsageError:
+            raise
+        except Exception as error:
+            where, self._logs = self._logs / "vllm.log", None
+            raise NotAllowed(f"{self.name} does not start: {_short(error)} (its log: {where})") from error
+        self._tokenizer = self._engine.get_tokenizer()
+        config = self._engine.vllm_config
+        self._context_tokens = config.model_config.max_model_len
+        self._defaults = config.model_config.get_diff_sampling_param()
+        self.most_at_once = config.scheduler_config.max_num_seqs
+        return Capabilities(
+            models=(self.model,),
+            context_tokens=self._context_tokens,
+            completions=True,
+            seed=True,
+            software="vllm",
+            tokens_per_char=tokens_per_char(lambda text: len(self._encode(text))),
+            measured_tokens=True,
+        )
+
+    async def complete(self, request: Request) -> Completion:
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        if request.kind != "generate":
+            raise RequestRefused("this backend makes no embeddings")
+        if request.tools:
+            raise RequestRefused(f"{self.name} reads no tool calls; use a server: vllm serve --enable-auto-tool-choice")
+        ids = self._prompt(request.prompt)
+        left = self._context_tokens - len(ids)
+        if left < 1:
+            raise RequestRefused(
+                f"the prompt has {len(ids):,} tokens, and the context {self._context_tokens:,}: no room for an answer"
+            )
+        self._count += 1
+        sampling, name = self._sampling(request, left), str(self._count)
+        try:
+            answers = [a async for a in self._engine.generate({"prompt_token_ids": ids}, sampling, name)]
+        except EngineDeadError as error:
+            raise NotAllowed(f"{self.name} has died: {_short(error)} (its log: {self._logs}/vllm.log)") from error
+        except EngineGenerateError as error:
+            raise BackendError(f"{self.name}: {_short(error.__cause__ or error)}") from error
+        except Exception as error:  # what is left is vLLM's word that the request is at fault
+            raise RequestRefused(f"{self.name}: {_short(error)}") from error
+        return self._completion(answers[-1], len(ids))
+
+    def _completion(self, output: Any, prompt_tokens: int) -> Completion:
+        answer = output.outputs[0]
+        if answer.finish_reason not in _FINISH:
+            raise BackendError(f"{self.name} broke the answer off (finish_reason {answer.finish_reason})")
+        return Completion(
+            text=answer.text,
+            finish_reason=_FINISH[answer.finish_reason],
+            prompt_tokens=prompt_tokens,
+            completion_tokens=len(answer.token_ids),
+        )
+
+    def _prompt(self, prompt: str | Sequence[Message]) -> list[int]:
+        """As vLLM's server makes it: a text with the model's special tokens, a chat by its template alone."""
+        if isinstance(prompt, str):
+            return self._encode(prompt, special=True)
+        try:
+            text = self._tokenizer.apply_chat_template(
+                [_turn(message) for message in prompt], tokenize=False, add_generation_prompt=True
+            )
+        except Exception as error:  # a template may raise anything
+            raise RequestRefused(f"the chat template of {self.model} refuses this: {_short(error)}") from error
+        return self._encode(text)
+
+    def _encode(self, text: str, *, special: bool = False) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=special))
+
+    def _sampling(self, request: Request, left: int) -> Any:
+        """The request's numbers, else those of the model's generation_config.json, else vLLM's."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+        wanted = request.sampling
+        given = {name: getattr(wanted, name) for name in _NAMES}
+        given = {name: self._defaults.get(name) if value is None else value for name, value in given.items()}
+        most = wanted.max_tokens if wanted.max_tokens is not None else self._defaults.get("max_tokens")
+        schema = None if request.schema is None else StructuredOutputsParams(json=json.dumps(dict(request.schema)))
+        return SamplingParams(
+            **{name: value for name, value in given.items() if value is not None},
+            max_tokens=left if most is None else min(most, left),
+            stop=[stop for stop in dict.fromkeys(wanted.stop) if stop],
+            seed=wanted.seed,
+            structured_outputs=schema,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    async def aclose(self) -> None:
+        """End the engine and wait for its processes, also those of a start that is still under way."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await asyncio.to_thread(engine.shutdown)
+        else:
+            for child in multiprocessing.active_children():
+                if child.name.startswith("EngineCore"):
+                    child.terminate()
+        if self._logs is not None:
+            shutil.rmtree(self._logs, ignore_errors=True)
+            self._logs = None
+
+
+def _start(model: VllmModel, logs: Path) -> Any:
+    """The engine, ready to answer; it runs in processes of its own."""
+    log = logs / "vllm.log"
+    _quiet(logs, log)
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    known = [field.name for field in fields(AsyncEngineArgs)]
+    for name in model.options:
+        if name not in known:
+            raise UsageError(f"--model vllm:{model.path}: vLLM has no engine argument {name}{closest(name, known)}")
+    options = {"disable_log_stats": True, **model.typed}
+    python = multiprocessing.spawn.get_executable()
+    multiprocessing.set_executable(str(_into(log, os.fsdecode(python))))
+    try:
+        return AsyncLLM.from_engine_args(AsyncEngineArgs(model=model.path, **options))
+    finally:
+        multiprocessing.set_executable(python)
+
+
+def _quiet(logs: Path, log: Path) -> None:
+    """vLLM's log goes to a file; where the user has said how it is to log, that stands."""
+    config = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"format": "%(levelname)s %(asctime)s %(name)s: %(message)s"}},
+        "handlers": {"file": {"class": "logging.FileHandler", "filename": str(log), "formatter": "line"}},
+        "loggers": {"vllm": {"handlers": ["file"], "level": "INFO", "propagate": False}},
+    }
+    (logs / "logging.json").write_text(json.dumps(config))
+    os.environ.setdefault("VLLM_LOGGING_CONFIG_PATH", str(logs / "logging.json"))
+    # A copy of a process that has threads may wait for a lock that none of its threads holds any more.
+    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+
+
+def _into(log: Path, python: str) -> Path:
+    """A Python for the engine's processes that writes into the log: libraries below vLLM print as they like."""
+    script = log.with_name("python")
+    script.write_text(f'#!/bin/sh\nexec {shlex.quote(python)} "$@" >> {shlex.quote(str(log))} 2>&1\n')
+    script.chmod(0o700)
+    return script
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    """A message as templates read it: arguments of calls are objects."""
+    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        turn["tool_calls"] = [
+            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": dict(c.arguments)}}
+            for c in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        turn["tool_call_id"] = message.tool_call_id
+    if message.name is not None:
+        turn["name"] = message.name
+    return turn
+
+
+def _short(error: BaseException) -> str:
+    text = one_line(str(error)) or type(error).__name__
+    return text if len(text) <= _LONGEST_CHARS else text[: _LONGEST_CHARS - 1] + "…"
