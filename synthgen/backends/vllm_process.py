@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging.config
 import multiprocessing.spawn
 import os
 import shlex
@@ -25,6 +26,14 @@ from synthgen.types import Capabilities, Completion, FinishReason, Message, Requ
 _NAMES = ("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "repetition_penalty")
 _FINISH: dict[str | None, FinishReason] = {"stop": "stop", "length": "length"}
 _LONGEST_CHARS = 300
+_SCRIPT = """\
+#!/bin/sh
+exec >> {log} 2>&1
+case "$*" in
+    *resource_tracker*) exec {python} "$@" ;;
+    *) exec {python} -S -c {dying} {python} "$@" ;;
+esac
+"""
 
 
 class VllmProcess:
@@ -180,7 +189,7 @@ def _start(model: VllmModel, logs: Path) -> Any:
 
 def _quiet(logs: Path, log: Path) -> None:
     """vLLM's log goes to a file; where the user has said how it is to log, that stands."""
-    config = {
+    config: dict[str, Any] = {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"format": "%(levelname)s %(asctime)s %(name)s: %(message)s"}},
@@ -188,15 +197,20 @@ def _quiet(logs: Path, log: Path) -> None:
         "loggers": {"vllm": {"handlers": ["file"], "level": "INFO", "propagate": False}},
     }
     (logs / "logging.json").write_text(json.dumps(config))
-    os.environ.setdefault("VLLM_LOGGING_CONFIG_PATH", str(logs / "logging.json"))
+    if "VLLM_LOGGING_CONFIG_PATH" not in os.environ:
+        os.environ["VLLM_LOGGING_CONFIG_PATH"] = str(logs / "logging.json")
+        logging.config.dictConfig(config)  # what it says while it is imported comes before it has read that
     # A copy of a process that has threads may wait for a lock that none of its threads holds any more.
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
 
 
 def _into(log: Path, python: str) -> Path:
-    """A Python for the engine's processes that writes into the log: libraries below vLLM print as they like."""
+    """A Python for the engine's processes: it writes into the log, as libraries below vLLM print as they like, and
+    dies with this process, even by SIGKILL; what clears up shared memory after it lives on."""
+    dying = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
+    words = {"python": shlex.quote(python), "log": shlex.quote(str(log)), "dying": shlex.quote(dying)}
     script = log.with_name("python")
-    script.write_text(f'#!/bin/sh\nexec {shlex.quote(python)} "$@" >> {shlex.quote(str(log))} 2>&1\n')
+    script.write_text(_SCRIPT.format(**words))
     script.chmod(0o700)
     return script
 
