@@ -6,9 +6,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from synthgen.errors import UsageError
 from synthgen.types import Backend, Capabilities
+
+if TYPE_CHECKING:
+    from synthgen.backends.batch import Way
 
 BATCH_WAYS = ("openai", "vllm-file")
 Note = Callable[[str], None]
@@ -86,17 +90,34 @@ def _vllm(spec: ModelSpec, rest: str, note: Note) -> Backend:
 
 def _batch(spec: ModelSpec, note: Note) -> Backend:
     from synthgen.backends.batch import Batch
+
+    kind, _, rest = (spec.name or "").partition(":")
+    if spec.name is None or kind in ("embedded", {"openai": "vllm", "vllm-file": "openai"}[spec.batch or ""]):
+        hint = "openai:NAME" if spec.batch == "openai" else "vllm:PATH, or the NAME that the answering machine has"
+        raise UsageError(f"--batch {spec.batch}: {spec.name or 'no model'} is nothing for it; give --model {hint}")
+    name = rest if kind in ("openai", "vllm") else spec.name
+    return Batch(_openai_batches(spec, name, note) if spec.batch == "openai" else _vllm_files(spec, name, note), note)
+
+
+def _openai_batches(spec: ModelSpec, name: str, note: Note) -> Way:
     from synthgen.backends.batch.openai_batch import OpenAIBatches
     from synthgen.backends.openai_api import open_account
 
-    kind, _, rest = (spec.name or "").partition(":")
-    name = rest if kind == "openai" else spec.name
-    if not name or kind in ("embedded", "vllm"):
-        raise UsageError(f"--batch openai: --model {spec.name or 'NAME'} is none of OpenAI's; give --model openai:NAME")
     if len(spec.base_urls) > 1:
         raise UsageError("--batch openai: one --base-url is expected, or none for OpenAI's own")
     url = next(iter(spec.base_urls), os.environ.get("OPENAI_BASE_URL", "").strip() or None)
-    return Batch(OpenAIBatches(open_account(url, spec.api_key_env, spec.timeout_seconds), name, note), note)
+    return OpenAIBatches(open_account(url, spec.api_key_env, spec.timeout_seconds), name, note)
+
+
+def _vllm_files(spec: ModelSpec, name: str, note: Note) -> Way:
+    from synthgen.backends.batch.vllm_file import VllmFiles
+    from synthgen.backends.vllm_model import read_model
+
+    if spec.base_urls:
+        raise UsageError(f"--batch vllm-file asks no server; --base-url {spec.base_urls[0]} does not go with it")
+    model = read_model(name)
+    here = model.local or (spec.name or "").startswith("vllm:")
+    return VllmFiles(model, spec.folder or Path(), note, here=here)
 
 
 def check_same_model(backends: Sequence[Backend], capabilities: Sequence[Capabilities]) -> None:

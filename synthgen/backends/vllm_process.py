@@ -97,9 +97,10 @@ class VllmProcess:
                 f"the prompt has {len(ids):,} tokens, and the context {self._context_tokens:,}: no room for an answer"
             )
         self._count += 1
-        sampling, name = self._sampling(request, left), str(self._count)
         try:
-            answers = [a async for a in self._engine.generate({"prompt_token_ids": ids}, sampling, name)]
+            sampling = self._sampling(request, left)
+            asked = self._engine.generate({"prompt_token_ids": ids}, sampling, str(self._count))
+            answers = [answer async for answer in asked]
         except EngineDeadError as error:
             raise NotAllowed(f"{self.name} has died: {_short(error)} (its log: {self._logs}/vllm.log)") from error
         except EngineGenerateError as error:
@@ -178,6 +179,7 @@ def _start(model: VllmModel, logs: Path) -> Any:
     for name in model.options:
         if name not in known:
             raise UsageError(f"--model vllm:{model.path}: vLLM has no engine argument {name}{closest(name, known)}")
+    logging.getLogger("transformers").setLevel(logging.ERROR)  # it warns of prompts that we refuse ourselves
     options = {"disable_log_stats": True, **model.typed}
     python = multiprocessing.spawn.get_executable()
     multiprocessing.set_executable(str(_into(log, os.fsdecode(python))))

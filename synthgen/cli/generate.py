@@ -131,7 +131,7 @@ def _wish(recipe: str, given: dict[str, Any]) -> Wish:
     from synthgen.types import SamplingParams
 
     name = given["model"]
-    local = name == "embedded" or (name or "").startswith("vllm:")
+    local = name == "embedded" or (name or "").startswith("vllm:") or given["batch"] == "vllm-file"
     environment = () if local else tuple(filter(None, [os.environ.get("OPENAI_BASE_URL")]))
     urls = given["base_urls"] or environment
     if name is None and not urls and not given["batch"]:
@@ -139,8 +139,8 @@ def _wish(recipe: str, given: dict[str, Any]) -> Wish:
     env, timeout = given["api_key_env"], given["timeout"]
     models = {"default": ModelSpec(name, urls, env, timeout, given["batch"])}
     if given["judge_model"] or given["judge_base_urls"]:
-        judge_urls = given["judge_base_urls"] or urls
-        models["judge"] = ModelSpec(given["judge_model"], judge_urls, env, timeout, given["batch"])
+        own = given["judge_base_urls"]  # a server of its own answers while one waits
+        models["judge"] = ModelSpec(given["judge_model"], own or urls, env, timeout, None if own else given["batch"])
     price = None if given["price"] is None else Price.parse(given["price"])
     sampling = SamplingParams(
         temperature=given["temperature"],

@@ -25,6 +25,11 @@ def write(custom_id: str, url: str, body: Mapping[str, Any]) -> bytes:
     return orjson.dumps({"custom_id": custom_id, "method": "POST", "url": url, "body": body}) + b"\n"
 
 
+def names(raw: bytes) -> tuple[str, ...]:
+    """The custom_ids of an input file."""
+    return tuple(str(orjson.loads(text)["custom_id"]) for text in raw.splitlines())
+
+
 def read(raw: bytes) -> Iterator[tuple[str, Line]]:
     """(custom_id, answer) of every line that holds one; a last line that was cut is none."""
     for text in raw.splitlines():
