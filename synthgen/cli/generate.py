@@ -56,7 +56,7 @@ _OPTIONS = (
         show_default=True,
         help="The language of the samples; auto: that of the seeds.",
     ),
-    click.option("--model", help="NAME on a server, embedded, or openai:NAME (default: embedded)."),
+    click.option("--model", help="NAME on a server, openai:NAME, vllm:PATH or embedded (default: embedded)."),
     click.option("--base-url", "base_urls", multiple=True, help="Several servers of one model are one pool."),
     click.option("--judge-model", help="The model of the role judge, for recipes that judge."),
     click.option("--judge-base-url", "judge_base_urls", multiple=True),
