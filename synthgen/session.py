@@ -33,7 +33,7 @@ from synthgen.pulse import Pulse
 from synthgen.recipe import Recipe, Setting, thresholds
 from synthgen.report import Summary
 from synthgen.rows import nearest_path
-from synthgen.run import Conveyor, Ending, Grown, Plan
+from synthgen.run import LAST_LAG, Conveyor, Ending, Grown, Plan
 from synthgen.seeds import read_seeds
 from synthgen.speakers import Effort, Speaker, Speakers
 from synthgen.store import Store, explain
@@ -194,6 +194,8 @@ class Session:
         ]
         for line in self.recipe.notes:
             self._note(line)
+        if self.kind.grows and any(spec.batch for spec in self.wish.models.values()):
+            self._note(f"{self.kind.name} grows its own pool: no batch can hold more than {LAST_LAG} of its tasks")
 
     async def __aexit__(self, *_: object) -> None:
         if self._own_models:

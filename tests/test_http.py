@@ -479,7 +479,7 @@ def test_open_backends(monkeypatch: pytest.MonkeyPatch) -> None:
     ("spec", "says"),
     [
         (ModelSpec("openai:gpt-x", api_key_env="MY_KEY"), "MY_KEY is not set"),
-        (ModelSpec("vllm:/models/x"), "`vllm serve /models/x`.*--base-url"),
+        (ModelSpec("vllm:/models/x"), "no model in that folder"),
         (ModelSpec("m"), "where is it served.*--base-url"),
         (ModelSpec(None), "no model.*--base-url"),
         (ModelSpec("embedded", ("http://h/v1",)), "--base-url http://h/v1 does not go with it"),
