@@ -49,11 +49,13 @@ class VllmProcess:
         self.model = model.name
         self.name = f"vllm:{model.name}"
         self._asked, self._note = model, note
+        self._starting: asyncio.Task[Any] | None = None
         self._engine: Any = None
         self._tokenizer: Any = None
         self._defaults: Mapping[str, Any] = {}
         self._context_tokens = 0
         self._logs: Path | None = None
+        self._keep_logs = False  # an error names them
         self._count = 0
         self.most_at_once = 1
 
@@ -62,12 +64,13 @@ class VllmProcess:
         self._note(f"{self.name}: vLLM is starting in this process; that takes a minute or two")
         self._logs = Path(tempfile.mkdtemp(prefix="synthgen-vllm-"))
         try:
-            self._engine = await asyncio.to_thread(_start, self._asked, self._logs)
+            self._starting = asyncio.create_task(asyncio.to_thread(_start, self._asked, self._logs))
+            self._engine = await asyncio.shield(self._starting)
         except UsageError:
             raise
         except Exception as error:
-            where, self._logs = self._logs / "vllm.log", None
-            raise NotAllowed(f"{self.name} does not start: {_short(error)} (its log: {where})") from error
+            self._keep_logs = True
+            raise NotAllowed(f"{self.name} does not start: {_short(error)} (its log: {self._logs}/vllm.log)") from error
         self._tokenizer = self._engine.get_tokenizer()
         config = self._engine.vllm_config
         self._context_tokens = config.model_config.max_model_len
@@ -102,11 +105,12 @@ class VllmProcess:
             asked = self._engine.generate({"prompt_token_ids": ids}, sampling, str(self._count))
             answers = [answer async for answer in asked]
         except EngineDeadError as error:
+            self._keep_logs = True
             raise NotAllowed(f"{self.name} has died: {_short(error)} (its log: {self._logs}/vllm.log)") from error
         except EngineGenerateError as error:
-            raise BackendError(f"{self.name}: {_short(error.__cause__ or error)}") from error
+            raise BackendError(f"{self.name}: {_short(error.__cause__ or error)}") from None  # an answer: see load.Pool
         except Exception as error:  # what is left is vLLM's word that the request is at fault
-            raise RequestRefused(f"{self.name}: {_short(error)}") from error
+            raise RequestRefused(f"{self.name}: {_short(error)}") from None
         return self._completion(answers[-1], len(ids))
 
     def _completion(self, output: Any, prompt_tokens: int) -> Completion:
@@ -129,7 +133,7 @@ class VllmProcess:
                 [_turn(message) for message in prompt], tokenize=False, add_generation_prompt=True
             )
         except Exception as error:  # a template may raise anything
-            raise RequestRefused(f"the chat template of {self.model} refuses this: {_short(error)}") from error
+            raise RequestRefused(f"the chat template of {self.model} refuses this: {_short(error)}") from None
         return self._encode(text)
 
     def _encode(self, text: str, *, special: bool = False) -> list[int]:
@@ -156,16 +160,17 @@ class VllmProcess:
 
     async def aclose(self) -> None:
         """End the engine and wait for its processes, also those of a start that is still under way."""
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            await asyncio.to_thread(engine.shutdown)
-        else:
-            for child in multiprocessing.active_children():
-                if child.name.startswith("EngineCore"):
-                    child.terminate()
-        if self._logs is not None:
+        starting, self._starting, self._engine = self._starting, None, None
+        if starting is not None:
+            while not starting.done():  # a thread cannot be cancelled; without its process it gives up
+                for child in multiprocessing.active_children():
+                    if child.name.startswith("EngineCore"):
+                        child.kill()
+                await asyncio.wait([starting], timeout=0.2)
+            if starting.exception() is None:
+                await asyncio.to_thread(starting.result().shutdown)
+        if self._logs is not None and not self._keep_logs:
             shutil.rmtree(self._logs, ignore_errors=True)
-            self._logs = None
 
 
 def _start(model: VllmModel, logs: Path) -> Any:
