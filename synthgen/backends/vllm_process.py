@@ -16,6 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
 from synthgen.backends import Note
 from synthgen.backends.http import tokens_per_char
 from synthgen.backends.vllm_model import VllmModel, closest
@@ -109,8 +111,9 @@ class VllmProcess:
             raise NotAllowed(f"{self.name} has died: {_short(error)} (its log: {self._logs}/vllm.log)") from error
         except EngineGenerateError as error:
             raise BackendError(f"{self.name}: {_short(error.__cause__ or error)}") from None  # an answer: see load.Pool
-        except Exception as error:  # what is left is vLLM's word that the request is at fault
-            raise RequestRefused(f"{self.name}: {_short(error)}") from None
+        except _refusals() as error:
+            kind = BackendError if getattr(error, "http_status", 400) >= 500 else RequestRefused
+            raise kind(f"{self.name}: {_short(error)}") from None
         return self._completion(answers[-1], len(ids))
 
     def _completion(self, output: Any, prompt_tokens: int) -> Completion:
@@ -132,7 +135,7 @@ class VllmProcess:
             text = self._tokenizer.apply_chat_template(
                 [_turn(message) for message in prompt], tokenize=False, add_generation_prompt=True
             )
-        except Exception as error:  # a template may raise anything
+        except (TemplateError, ValueError, TypeError, LookupError) as error:
             raise RequestRefused(f"the chat template of {self.model} refuses this: {_short(error)}") from None
         return self._encode(text)
 
@@ -171,6 +174,14 @@ class VllmProcess:
                 await asyncio.to_thread(starting.result().shutdown)
         if self._logs is not None and not self._keep_logs:
             shutil.rmtree(self._logs, ignore_errors=True)
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What vLLM raises at a request that it does not take; the names have changed with its versions."""
+    from vllm import exceptions
+
+    own = (getattr(exceptions, name, ValueError) for name in ("VLLMError", "VLLMValidationError"))
+    return (*own, ValueError, TypeError)
 
 
 def _start(model: VllmModel, logs: Path) -> Any:
