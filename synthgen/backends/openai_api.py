@@ -11,7 +11,8 @@ import orjson
 
 from synthgen.backends import wire
 from synthgen.backends.dialect import Dialect
-from synthgen.backends.http import CONNECT_SECONDS, choose, read, refusal
+from synthgen.backends.http import CONNECT_SECONDS, read, refusal
+from synthgen.backends.served import choose
 from synthgen.errors import BackendError, NotAllowed, RequestRefused, SynthgenError, UsageError
 from synthgen.types import Capabilities, Completion, Request
 

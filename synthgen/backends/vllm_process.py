@@ -19,7 +19,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from synthgen.backends import Note
-from synthgen.backends.http import tokens_per_char
+from synthgen.backends.served import tokens_per_char
 from synthgen.backends.vllm_model import VllmModel, closest
 from synthgen.backends.wire import one_line
 from synthgen.errors import BackendError, NotAllowed, RequestRefused, UsageError
