@@ -151,7 +151,7 @@ def alive(pids: set[int]) -> list[str]:
 
 
 def start(python: str, out: Path, count: int) -> subprocess.Popen[str]:
-    args = [python, "-m", "synthgen", "generate", "alpaca", "--count", str(count), "--out", str(out)]
+    args = [python, "-m", "synthgen", "generate", "alpaca", "--count", str(count), "--quiet", "--out", str(out)]
     return subprocess.Popen(
         [*args, "--model", f"vllm:{MODEL}", "--set", "listed=4"], env=surroundings(), stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, cwd=out.parent,

@@ -171,7 +171,9 @@ class VllmProcess:
                         child.kill()
                 await asyncio.wait([starting], timeout=0.2)
             if starting.exception() is None:
-                await asyncio.to_thread(starting.result().shutdown)
+                engine = starting.result()
+                await asyncio.to_thread(engine.shutdown)
+                engine.shutdown = lambda: None  # its __del__ calls it once more, in an interpreter half gone
         if self._logs is not None and not self._keep_logs:
             shutil.rmtree(self._logs, ignore_errors=True)
 
