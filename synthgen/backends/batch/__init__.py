@@ -28,6 +28,7 @@ MOST_BYTES = 190 << 20  # 200 MB are allowed
 QUIET_SECONDS = 1.0
 _MOST_REPAIRS = 5
 _FRAME_BYTES = 128  # of a line around its body
+_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,9 +296,11 @@ class Batch:
         else:
             self._memory.forget(entry.name)
         missing = []
-        for key in entry.keys:
+        for number, key in enumerate(entry.keys, 1):
+            if number % _AT_ONCE == 0:  # what has been handed out is worked on, stored and freed
+                await asyncio.sleep(0)
             self._place.pop(key, None)
-            line = ended.lines.get(key)
+            line = ended.lines.pop(key, None)
             if line is not None and earlier and line.status != 200:
                 line = None
             if key not in self._asked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import orjson
@@ -32,7 +33,7 @@ def names(raw: bytes) -> tuple[str, ...]:
 
 def read(raw: bytes) -> Iterator[tuple[str, Line]]:
     """(custom_id, answer) of every line that holds one; a last line that was cut is none."""
-    for text in raw.splitlines():
+    for text in BytesIO(raw):
         try:
             row = orjson.loads(text)
         except orjson.JSONDecodeError:
