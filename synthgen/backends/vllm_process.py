@@ -225,9 +225,9 @@ def _quiet(logs: Path, log: Path) -> None:
 
 
 def _into(log: Path, python: str) -> Path:
-    """A Python for the engine's processes: it writes into the log, as libraries below vLLM print as they like, and
-    dies with this process, even by SIGKILL; what clears up shared memory after it lives on."""
-    dying = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
+    """A Python for the engine's processes: it writes into the log, as libraries below vLLM print as they like, hears
+    no Ctrl-C of the terminal, and dies with this process, even by SIGKILL; what clears up shared memory lives on."""
+    dying = "import ctypes, os, sys; os.setsid(); ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
     words = {"python": shlex.quote(python), "log": shlex.quote(str(log)), "dying": shlex.quote(dying)}
     script = log.with_name("python")
     script.write_text(_SCRIPT.format(**words))
