@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging.config
 import multiprocessing.spawn
@@ -174,6 +175,11 @@ class VllmProcess:
                 engine = starting.result()
                 await asyncio.to_thread(engine.shutdown)
                 engine.shutdown = lambda: None  # its __del__ calls it once more, in an interpreter half gone
+                del engine
+        # What is still there when the interpreter ends complains of it, each library in its own words.
+        self._tokenizer = starting = None
+        gc.unfreeze()
+        gc.collect()
         if self._logs is not None and not self._keep_logs:
             shutil.rmtree(self._logs, ignore_errors=True)
 
