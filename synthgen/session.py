@@ -182,8 +182,7 @@ class Session:
 
     async def _open(self) -> None:
         for role, spec in self.wish.models.items():
-            mine = spec if spec.batch is None else replace(spec, folder=self.out)
-            self.speakers[role] = await self._models.open(mine)
+            self.speakers[role] = await self._models.open(replace(spec, folder=self.out) if spec.batch else spec)
         speaker = self.speakers["default"]
         self.recipe = self._recipe(speaker.capabilities.context_tokens, speaker.count_tokens)
         self.recipe.fit(self.seeds)

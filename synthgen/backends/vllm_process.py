@@ -29,6 +29,7 @@ from synthgen.types import Capabilities, Completion, FinishReason, Message, Requ
 _NAMES = ("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "repetition_penalty")
 _FINISH: dict[str | None, FinishReason] = {"stop": "stop", "length": "length"}
 _LONGEST_CHARS = 300
+MOST_AT_ONCE = 256  # vLLM's own default, on most machines
 _SCRIPT = """\
 #!/bin/sh
 exec >> {log} 2>&1
@@ -60,7 +61,8 @@ class VllmProcess:
         self._logs: Path | None = None
         self._keep_logs = False  # an error names them
         self._count = 0
-        self.most_at_once = 1
+        places = model.typed.get("max_num_seqs")  # known before it starts; what is more than it has waits in its queue
+        self.most_at_once = places if isinstance(places, int) else MOST_AT_ONCE
 
     async def probe(self) -> Capabilities:
         """Start the engine. Raises UsageError for an unknown option, NotAllowed with what it says if it cannot."""
@@ -78,7 +80,6 @@ class VllmProcess:
         config = self._engine.vllm_config
         self._context_tokens = config.model_config.max_model_len
         self._defaults = config.model_config.get_diff_sampling_param()
-        self.most_at_once = config.scheduler_config.max_num_seqs
         return Capabilities(
             models=(self.model,),
             context_tokens=self._context_tokens,

@@ -156,7 +156,10 @@ class Batch:
             if line.status == 200:
                 return read(200, {}, line.body, request)
             if not self._repair(request, line):
-                raise refusal(line.status, {}, line.body)
+                error = refusal(line.status, {}, line.body)
+                if isinstance(error, BackendError):
+                    error.busy = False  # the file was taken: the next one need not wait
+                raise error
             line = None
 
     async def _answer(self, request: Request) -> Line:
