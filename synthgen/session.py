@@ -10,7 +10,7 @@ import shlex
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -19,6 +19,7 @@ from typing import Any
 from synthgen import __version__, output, queries, recipes, spending
 from synthgen.asking import Asking
 from synthgen.backends import ModelSpec
+from synthgen.batches import remembering
 from synthgen.budget import Budget, Price
 from synthgen.data import folder
 from synthgen.dedup import NoveltyByScript, Seen, cjk_share
@@ -32,7 +33,7 @@ from synthgen.pulse import Pulse
 from synthgen.recipe import Recipe, Setting, thresholds
 from synthgen.report import Summary
 from synthgen.rows import nearest_path
-from synthgen.run import Conveyor, Ending, Grown, Plan
+from synthgen.run import LAST_LAG, Conveyor, Ending, Grown, Plan
 from synthgen.seeds import read_seeds
 from synthgen.speakers import Effort, Speaker, Speakers
 from synthgen.store import Store, explain
@@ -109,7 +110,7 @@ class Session:
         self._check_folder()
         self._warn_of_control_tokens()
         self._own_models = models is None
-        self._models = models or Speakers(wish.effort)
+        self._models = models or Speakers(wish.effort, note)
         self.speakers: dict[str, Speaker] = {}
 
     def _given(self) -> tuple[tuple[str, ...], Iterable[Seed]]:
@@ -181,7 +182,7 @@ class Session:
 
     async def _open(self) -> None:
         for role, spec in self.wish.models.items():
-            self.speakers[role] = await self._models.open(spec)
+            self.speakers[role] = await self._models.open(replace(spec, folder=self.out) if spec.batch else spec)
         speaker = self.speakers["default"]
         self.recipe = self._recipe(speaker.capabilities.context_tokens, speaker.count_tokens)
         self.recipe.fit(self.seeds)
@@ -192,6 +193,8 @@ class Session:
         ]
         for line in self.recipe.notes:
             self._note(line)
+        if self.kind.grows and any(spec.batch for spec in self.wish.models.values()):
+            self._note(f"{self.kind.name} grows its own pool: no batch can hold more than {LAST_LAG} of its tasks")
 
     async def __aexit__(self, *_: object) -> None:
         if self._own_models:
@@ -207,7 +210,10 @@ class Session:
             asking = Asking(store, self.speakers, self.wish.seed, prices=self.wish.prices, budget=self.budget)
             conveyor = self._conveyor(store, asking)
             await self._foresee(store, conveyor)
-            async with spending.in_time(conveyor, self.budget):
+            async with (
+                remembering(store, [b for s in self.speakers.values() for b in s.backends]),
+                spending.in_time(conveyor, self.budget),
+            ):
                 ending = await watch(conveyor)
             if store.pulse is not None:
                 store.start(pulse=store.pulse())

@@ -6,8 +6,9 @@ import asyncio
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
-from synthgen.backends import ModelSpec, check_same_model, open_backends
+from synthgen.backends import ModelSpec, Note, check_same_model, open_backends, silent
 from synthgen.dedup import cjk_count
 from synthgen.errors import UsageError
 from synthgen.load import Pool
@@ -23,6 +24,7 @@ class Speaker:
     model: str
     pool: Pool
     capabilities: Capabilities
+    backends: tuple[Backend, ...] = ()
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, by the rates measured with the server's tokenizer or by the stated estimate."""
@@ -44,10 +46,12 @@ class Effort:
 class Speakers:
     """The models of one command; `open` gives the same speaker for the same specification."""
 
-    def __init__(self, effort: Effort) -> None:
-        self._effort = effort
+    def __init__(self, effort: Effort, note: Note = silent) -> None:
+        """`note` is told what the backends find out that a user should know."""
+        self._effort, self._note = effort, note
         self._opening: dict[ModelSpec, asyncio.Task[Speaker]] = {}
         self._pools: list[Pool] = []
+        self._sharing: list[Pool] = []  # those of them that hold connections
 
     async def open(self, spec: ModelSpec) -> Speaker:
         """The speaker of a specification. Raises UsageError and NotAllowed as its backends do."""
@@ -63,23 +67,29 @@ class Speakers:
             await pool.aclose()
 
     async def _open(self, spec: ModelSpec) -> Speaker:
-        effort = self._effort
-        backends = open_backends(spec)
-        pool = Pool(
-            backends,
-            concurrency=effort.concurrency,
-            retries=effort.retries,
-            timeout_seconds=effort.timeout_seconds,
-            rate_per_second=effort.rate_per_second,
-        )
+        backends = open_backends(spec, self._note)
+        pool = self._pool(backends, batch=spec.batch is not None)
         self._pools.append(pool)
         seen = [await backend.probe() for backend in backends]
         check_same_model(backends, seen)
         # Every server of a pool must be able to take every request: the smallest context counts.
         contexts = [s.context_tokens for s in seen if s.context_tokens is not None]
         common = replace(seen[0], context_tokens=min(contexts, default=None))
-        allow_files(self._pools)
-        return Speaker(_model_name(backends[0], common), pool, common)
+        if spec.batch is None:
+            self._sharing.append(pool)
+            allow_files(self._sharing)
+        return Speaker(_model_name(backends[0], common), pool, common, tuple(backends))
+
+    def _pool(self, backends: Sequence[Backend], *, batch: bool) -> Pool:
+        """In a batch everything is asked at once and waited for as long as it takes."""
+        effort = self._effort
+        return Pool(
+            backends,
+            concurrency=max(getattr(b, "most_at_once", 1) for b in backends) if batch else effort.concurrency,
+            retries=effort.retries,
+            timeout_seconds=inf if batch else effort.timeout_seconds,
+            rate_per_second=None if batch else effort.rate_per_second,
+        )
 
 
 def _model_name(backend: Backend, seen: Capabilities) -> str:

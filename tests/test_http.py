@@ -18,9 +18,9 @@ import pytest
 from aiohttp import web
 from fake_server import HTML, FakeServer
 
-from synthgen import backends
 from synthgen.backends import ModelSpec, check_same_model, open_backends, wire
 from synthgen.backends.http import Http
+from synthgen.backends.openai_api import OPENAI_URL, OpenAI
 from synthgen.backends.recording import Recording
 from synthgen.errors import BackendError, NotAllowed, RequestRefused, UsageError
 from synthgen.load import Pool
@@ -468,8 +468,8 @@ def test_open_backends(monkeypatch: pytest.MonkeyPatch) -> None:
     two = open_backends(ModelSpec("m", ("http://a/v1", "http://b/v1/", "http://a/v1/")))
     assert [backend.name for backend in two] == ["http://a/v1", "http://b/v1"]
     (openai,) = open_backends(ModelSpec("openai:gpt-x"))
-    assert isinstance(openai, Http)
-    assert (openai.name, openai.model) == (backends.OPENAI_URL, "gpt-x")
+    assert isinstance(openai, OpenAI)
+    assert (openai.name, openai.model) == (OPENAI_URL, "gpt-x")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://env/v1")
     assert open_backends(ModelSpec(None))[0].name == "http://env/v1"
     assert open_backends(ModelSpec("embedded"))[0].name == "embedded"
@@ -479,7 +479,7 @@ def test_open_backends(monkeypatch: pytest.MonkeyPatch) -> None:
     ("spec", "says"),
     [
         (ModelSpec("openai:gpt-x", api_key_env="MY_KEY"), "MY_KEY is not set"),
-        (ModelSpec("vllm:/models/x"), "`vllm serve /models/x`.*--base-url"),
+        (ModelSpec("vllm:/models/x"), "no model in that folder"),
         (ModelSpec("m"), "where is it served.*--base-url"),
         (ModelSpec(None), "no model.*--base-url"),
         (ModelSpec("embedded", ("http://h/v1",)), "--base-url http://h/v1 does not go with it"),

@@ -7,9 +7,8 @@ import io
 import re
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from email.utils import parsedate_to_datetime
 from errno import ECONNREFUSED
 from typing import Any, NamedTuple
@@ -21,8 +20,8 @@ import orjson
 from yarl import URL
 
 from synthgen.backends import wire
+from synthgen.backends.served import CHINESE, ENGLISH, choose, tokens_per_char
 from synthgen.backends.side import ENGINE_DEAD, SideDoors
-from synthgen.dedup import cjk_count
 from synthgen.errors import BackendError, NotAllowed, RequestRefused, SynthgenError, UsageError
 from synthgen.types import Capabilities, Completion, Request
 
@@ -39,17 +38,6 @@ _VENDOR = (aiohttp.ClientError, OSError, EOFError, TimeoutError)
 _DROPPED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 # What OpenSSL says when the other side does not speak TLS at all.
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "HTTP_REQUEST")
-_ENGLISH = (
-    "The harbour was quiet when the last ferry came in. A woman in a green coat stood by the railing and counted the "
-    "bags that her brother had carried up from the deck: four, as in every year. Below them, 12 crates of apples were "
-    "being lifted onto a lorry. \"Will it rain?\" she asked. He looked at the clouds, shrugged, and said that the "
-    "forecast had promised sun until Thursday, though nobody on the island believed it."
-)  # fmt: skip
-_CHINESE = (
-    "最后一班渡轮靠岸的时候，港口已经安静下来。一个穿绿色外套的女人站在栏杆旁边，数着哥哥从船上搬下来的行李：一共四件，和往年一样。"
-    "码头下面，工人们正把十二箱苹果装上卡车。她问道：“会下雨吗？”哥哥抬头看了看云，耸耸肩说，天气预报说到星期四都是晴天，"
-    "不过岛上没有人相信。他们沿着石板路慢慢往家走，路边的小店还亮着灯，老板娘笑着向他们打招呼，问他们要不要尝一尝刚出锅的鱼丸。"
-)
 
 
 class _Answer(NamedTuple):
@@ -81,7 +69,7 @@ class Http(SideDoors):
         """Ask the server once what it is. Raises NotAllowed or UsageError where no request could succeed."""
         entries = await self._served()
         names = [entry["id"] for entry in entries]
-        self.model = self._choose(names)
+        self.model = choose(self.base_url, self.model, names)
         vllm = any(entry.get("owned_by") == "vllm" for entry in entries)
         tokens = await self._tokens_per_char() if vllm else None
         known = Capabilities()
@@ -109,7 +97,7 @@ class Http(SideDoors):
                 sent = wire.with_seed(sent, request.sampling.seed)
             answer = await self._ask("POST", url, sent)
             if answer.status == 200:
-                return self._read(answer, request)
+                return read(*answer, request, hide=self._key)
             said = wire.fault(answer.body) if answer.status in (400, 422) else wire.Fault("")
             left = None if shortened or limit is None else wire.room_left(said, limit)
             if seeded and (said.param.split(".")[-1] == "seed" or re.search(r"\bseed\b", said.message)):
@@ -125,20 +113,6 @@ class Http(SideDoors):
     async def aclose(self) -> None:
         if self._session is not None:
             await self._session.close()
-
-    def _read(self, answer: _Answer, request: Request) -> Completion:
-        try:
-            payload = orjson.loads(answer.body)
-        except orjson.JSONDecodeError:
-            payload = None
-        if not isinstance(payload, dict):
-            raise refusal(*answer, hide=self._key)
-        error = payload.get("error")
-        if error and not payload.get("choices"):  # some gateways say 200 and put the status inside
-            code = error.get("code") if isinstance(error, dict) else None
-            status = code if isinstance(code, int) and 400 <= code < 600 else 500
-            raise refusal(status, answer.headers, answer.body, hide=self._key)
-        return wire.decode(payload, request)
 
     async def _ask(self, method: str, url: URL | str, body: bytes = b"", seconds: float = 0) -> _Answer:
         """`seconds` bound it as a whole; without them the session's own limits hold, which cost no timer a request."""
@@ -214,33 +188,13 @@ class Http(SideDoors):
             await asyncio.sleep(min(_retry_after_seconds(answer.headers) or pause_seconds, 5.0))
         return answer
 
-    def _choose(self, names: Sequence[str]) -> str:
-        listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-        if self.model is not None:
-            # Ollama lists "name:latest" for what it serves as "name".
-            if not names or self.model in names or f"{self.model}:latest" in names:
-                return self.model
-            near = get_close_matches(self.model, names, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise NotAllowed(f"{self.base_url} does not serve {self.model}{hint} (it serves {listed})")
-        if len(names) == 1:
-            return names[0]
-        if names:
-            raise UsageError(f"{self.base_url} serves several models: choose one with --model ({listed})")
-        raise UsageError(f"{self.base_url} does not say what it serves; give the model's name with --model")
-
     async def _has_completions(self) -> bool | None:
         answer = await self._look(f"{self.base_url}/completions")
         return {405: True, 404: False}.get(answer.status)
 
     async def _tokens_per_char(self) -> tuple[float, float] | None:
-        """(letters of other scripts, Chinese characters), by the server's own tokenizer; None if it does not tell."""
-        english, chinese = await self._count_tokens(_ENGLISH), await self._count_tokens(_CHINESE)
-        if not english or not chinese:
-            return None
-        latin = english / len(_ENGLISH)
-        hanzi = cjk_count(_CHINESE)
-        return latin, max(0.1, (chinese - latin * (len(_CHINESE) - hanzi)) / hanzi)
+        counts = {text: await self._count_tokens(text) for text in (ENGLISH, CHINESE)}
+        return tokens_per_char(lambda text: counts[text] or 0) if all(counts.values()) else None
 
     async def _count_tokens(self, text: str) -> int | None:
         url = re.sub(r"/v\d+$", "", self.base_url) + "/tokenize"
@@ -351,6 +305,22 @@ def _why(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return _short(str(error)) or type(error).__name__
+
+
+def read(status: int, headers: Mapping[str, str], body: bytes, request: Request, *, hide: str = "") -> Completion:
+    """The completion of an answer that came with status 200. Raises what its body says instead."""
+    try:
+        payload = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        payload = None
+    if not isinstance(payload, dict):
+        raise refusal(status, headers, body, hide=hide)
+    error = payload.get("error")
+    if error and not payload.get("choices"):  # some gateways say 200 and put the status inside
+        code = error.get("code") if isinstance(error, dict) else None
+        status = code if isinstance(code, int) and 400 <= code < 600 else 500
+        raise refusal(status, headers, body, hide=hide)
+    return wire.decode(payload, request)
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes, *, hide: str = "") -> SynthgenError:

@@ -36,6 +36,7 @@ def doctor(base_urls: tuple[str, ...], json_: bool) -> int:
         "core": {name: _version(name) for name in _CORE},
         "extras": {extra: {name: _version(name) for name in names} for extra, names in _EXTRAS.items()},
         "servers": servers,
+        "vllm_python": os.environ.get("SYNTHGEN_VLLM_PYTHON") or (sys.executable if _version("vllm") else None),
         "default_model": "the server above" if os.environ.get("OPENAI_BASE_URL") else "embedded",
         "embedded_model": _embedded(),
     }
@@ -49,10 +50,12 @@ def doctor(base_urls: tuple[str, ...], json_: bool) -> int:
 def _version(name: str) -> str | None:
     from importlib.metadata import PackageNotFoundError, version
 
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+    for distribution in (name, f"{name}-cpu"):  # vLLM's build for machines without a GPU
+        try:
+            return version(distribution)
+        except PackageNotFoundError:
+            continue
+    return None
 
 
 def _embedded() -> str:
@@ -91,5 +94,6 @@ def _print(found: dict[str, Any]) -> None:
     for server in found["servers"]:
         good = f"{', '.join(server['models'])} (context {server['context_tokens']})" if not server["error"] else ""
         click.echo(f"server {server['url']}: {server['error'] or good}")
+    click.echo(f"Python for vLLM (--batch vllm-file): {found['vllm_python'] or 'none; SYNTHGEN_VLLM_PYTHON names one'}")
     click.echo(f"model when none is given: {found['default_model']}")
     click.echo(f"embedded model: {found['embedded_model']}")

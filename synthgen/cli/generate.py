@@ -56,7 +56,7 @@ _OPTIONS = (
         show_default=True,
         help="The language of the samples; auto: that of the seeds.",
     ),
-    click.option("--model", help="NAME on a server, embedded, or openai:NAME (default: embedded)."),
+    click.option("--model", help="NAME on a server, openai:NAME, vllm:PATH or embedded (default: embedded)."),
     click.option("--base-url", "base_urls", multiple=True, help="Several servers of one model are one pool."),
     click.option("--judge-model", help="The model of the role judge, for recipes that judge."),
     click.option("--judge-base-url", "judge_base_urls", multiple=True),
@@ -83,6 +83,7 @@ _OPTIONS = (
         help="Stop there (exit 6). It is this command's, interruptions included; typed again after exit 6, it goes on "
         "with as much again.",
     ),
+    click.option("--batch", type=click.Choice(["openai", "vllm-file"]), help="Ask in files, hours later, cheaper."),
     click.option("--novel-against", multiple=True, type=_PATH, metavar="RUN|FILE", help="Be new against these too."),
     click.option("--dry-run", is_flag=True, help="Show the first prompts and an estimate; ask nothing."),
     click.option("--quiet", is_flag=True, help="No progress."),
@@ -130,14 +131,16 @@ def _wish(recipe: str, given: dict[str, Any]) -> Wish:
     from synthgen.types import SamplingParams
 
     name = given["model"]
-    environment = () if name == "embedded" else tuple(filter(None, [os.environ.get("OPENAI_BASE_URL")]))
+    local = name == "embedded" or (name or "").startswith("vllm:") or given["batch"] == "vllm-file"
+    environment = () if local else tuple(filter(None, [os.environ.get("OPENAI_BASE_URL")]))
     urls = given["base_urls"] or environment
-    if name is None and not urls:
+    if name is None and not urls and not given["batch"]:
         name = "embedded"
     env, timeout = given["api_key_env"], given["timeout"]
-    models = {"default": ModelSpec(name, urls, env, timeout)}
+    models = {"default": ModelSpec(name, urls, env, timeout, given["batch"])}
     if given["judge_model"] or given["judge_base_urls"]:
-        models["judge"] = ModelSpec(given["judge_model"], given["judge_base_urls"] or urls, env, timeout)
+        own = given["judge_base_urls"]  # a server of its own answers while one waits
+        models["judge"] = ModelSpec(given["judge_model"], own or urls, env, timeout, None if own else given["batch"])
     price = None if given["price"] is None else Price.parse(given["price"])
     sampling = SamplingParams(
         temperature=given["temperature"],
