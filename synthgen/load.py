@@ -293,7 +293,7 @@ class Pool:
             return free[0] if free else None
         if asked.error is not None:
             free = [server for server in free if server is not asked.server] or free
-        least = min(free, key=_load)
+        least = min(free)
         best = self._best(asked)
         more = HOME_LOAD if self._homes.get(asked.key) is best else SIMILAR_LOAD
         return best if best in free and best.limit.load <= least.limit.load + more else least
@@ -314,7 +314,7 @@ class Pool:
             free = self._free(now)
             if not free:
                 break
-            server = min(free, key=_load)
+            server = min(free)
             asked = self._line.next(server, now)
             if asked.future is not None and not asked.future.done():
                 self._take(asked, server, now)
@@ -394,7 +394,3 @@ class Pool:
             server.fall(error, now)
         self._fell(server, error)
         self._dispatch()
-
-
-def _load(server: Server) -> float:
-    return server.limit.load

@@ -47,6 +47,10 @@ class Server:
         self._answered = self._retried = self._counted = 0.0  # lately: they fade
         self._since = -inf  # when counting began
 
+    def __lt__(self, other: Server) -> bool:
+        """Less of its limit is in use."""
+        return self.limit.load < other.limit.load
+
     @property
     def out(self) -> bool:
         return self.out_seconds > 0

@@ -60,7 +60,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         found.append(real(error, attempts))
         return 0.0
 
-    monkeypatch.setattr(load, "_pause_seconds", pause)
+    monkeypatch.setattr(load, "pause_seconds_after", pause)
     return found
 
 
