@@ -11,6 +11,7 @@ from synthgen.types import Backend, Gauge
 
 START, MOST = 16, 2048
 GAUGE_RAMP_SECONDS, GAUGE_SECONDS = 0.1, 0.25
+FEW_REFUSED = 0.04
 SLACK_SECONDS = 0.1  # a late timer is made up for, a pause is not
 
 
@@ -192,6 +193,7 @@ class Pace:
         self._cut = self._grown = self._refused = -inf
         self._row, self._quiet_seconds = 0, 5.0
         self._second, self._sent, self._sent_before = 0.0, 0, 0
+        self._refusals = self._refusals_before = 0
 
     @property
     def next(self) -> float:
@@ -202,7 +204,8 @@ class Pace:
         passed = now - self._second
         if passed >= 1:
             self._sent_before = self._sent if passed < 2 else 0
-            self._second, self._sent = now, 0
+            self._refusals_before = self._refusals if passed < 2 else 0
+            self._second, self._sent, self._refusals = now, 0, 0
         self._sent += 1
         if self.per_second is not None:
             self._grow(now)
@@ -213,8 +216,12 @@ class Pace:
         self._row = 0
 
     def refused(self, now: float, retry_after_seconds: float | None) -> None:
-        """A 429 or 503: slower, at most once a second; a pause where it refuses all, or asks for a long one."""
+        """A 429 or 503: slower, at most once a second; a pause where it refuses all, or asks for a long one.
+
+        A few in a hundred are no limit that was met, and cost less than to be slower.
+        """
         self._sent = max(0, self._sent - 1)
+        self._refusals += 1
         self._row += 1
         self._refused = now
         asked = retry_after_seconds or 0.0
@@ -222,7 +229,8 @@ class Pace:
         if self._row >= 8 or asked >= 5:
             self.pause_until = max(self.pause_until, now + max(1.0, asked))
             self._row = 0
-        if now - self._cut < 1:
+        few = 1 + FEW_REFUSED * (self._sent + self._sent_before)
+        if now - self._cut < 1 or self._refusals + self._refusals_before <= few:
             return
         self._cut = self._grown = now
         rate = self._sent + self._sent_before * max(0.0, 1 - (now - self._second))

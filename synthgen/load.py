@@ -391,6 +391,6 @@ class Pool:
         now = asyncio.get_running_loop().time()
         error = BackendError(f"{server.backend.name}: it is gone, with requests unanswered", died=True)
         if not server.out:
-            server.fall(error, now)
+            server.fall(error, now, gone=True)
         self._fell(server, error)
         self._dispatch()

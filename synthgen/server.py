@@ -14,7 +14,7 @@ from synthgen.line import Asked
 from synthgen.types import Backend
 
 LONGEST_BACKOFF_SECONDS = 30.0
-ERRORS_TO_LEAVE_OUT = 3
+ERRORS_TO_LEAVE_OUT, ERRORS_SHARE = 3, 0.1  # in a row, of what is in flight: an error comes sooner than an answer
 # Retries that a server may cause: a share of its answers over about a minute, and a few for a start.
 RETRY_SHARE, RETRIES_FREE = 0.2, 20.0
 _HALF_LIFE_SECONDS = 30.0
@@ -38,6 +38,7 @@ class Server:
         self.error: BackendError | None = None  # the last of a row
         self.errors = 0
         self.out_seconds = 0.0  # 0: it serves
+        self._silent = False
         self._backoff_seconds = 0.0  # for which it was left out last
         self.out_since = 0.0
         self.next_trial = 0.0
@@ -66,7 +67,7 @@ class Server:
     @property
     def silent(self) -> bool:
         """Left out because no answer came at all; a server that answers with errors is not."""
-        return self.out and self.error is not None and (self.error.__cause__ is not None or self.error.died)
+        return self.out and self._silent
 
     def may(self, now: float, *, alone: bool) -> bool:
         """`alone`: no other server serves, so one that at least answers is asked as if it did."""
@@ -172,9 +173,9 @@ class Server:
             self.healthy = None
         return healthy is False and (doubted or self.overdue(asyncio.get_running_loop().time()))
 
-    def fall(self, error: BackendError, now: float) -> None:
+    def fall(self, error: BackendError, now: float, *, gone: bool = False) -> None:
         """Leave it out from now on, until a trial."""
-        self.error = error
+        self.error, self._silent = error, gone or error.__cause__ is not None
         soon = now - self.out_since < FALLS_AGAIN_SECONDS and self._backoff_seconds
         self._backoff_seconds = min(2 * self._backoff_seconds, LONGEST_BACKOFF_SECONDS) if soon else 1.0
         self.out_since, self.out_seconds = now, self._backoff_seconds
@@ -188,12 +189,13 @@ class Server:
         self._retried += 1
         if self.out:
             self.error = error
+            self._silent = error.__cause__ is not None or (self._silent and error.died)
             if trial:
                 self.out_seconds = min(2 * self.out_seconds, LONGEST_BACKOFF_SECONDS)
                 self.next_trial = now + self.out_seconds
             return False
         spent = self._retried > RETRIES_FREE + RETRY_SHARE * self._answered and not error.busy
-        if self.errors >= ERRORS_TO_LEAVE_OUT or spent:
+        if self.errors >= max(ERRORS_TO_LEAVE_OUT, ERRORS_SHARE * len(self.under_way)) or spent:
             self.fall(error, now)
             return True
         return False

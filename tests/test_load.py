@@ -54,7 +54,7 @@ def first(*answers: Any, then: Any = "ok") -> Callable[[Request], Any]:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """No jitter and no waiting between attempts; the pauses that were meant."""
     found: list[float] = []
-    real = load._pause_seconds
+    real = load.pause_seconds_after
 
     def pause(error: BackendError, attempts: int) -> float:
         found.append(real(error, attempts))
