@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from synthgen.run import Conveyor, Ending
 
 _REDRAW_SECONDS, _PLAIN_SECONDS = 0.25, 10.0
-_M_TRIM_THRESHOLD = -1  # malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def settle_memory() -> None:
@@ -34,7 +34,8 @@ def settle_memory() -> None:
 
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
         if mallopt is not None:
-            mallopt(_M_TRIM_THRESHOLD, 128 * 1024)
+            for threshold in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+                mallopt(threshold, 128 * 1024)
 
 
 @dataclass(slots=True)
