@@ -186,15 +186,19 @@ class Session:
         speaker = self.speakers["default"]
         self.recipe = self._recipe(speaker.capabilities.context_tokens, speaker.count_tokens)
         self.recipe.fit(self.seeds)
-        self._against = [
-            (f"{path}:{n}", parts(s)[0])
-            for path in self.wish.novel_against
-            for n, s in enumerate(output.samples_of(path)(), 1)
-        ]
+        self._against = self._novel_against()
         for line in self.recipe.notes:
             self._note(line)
         if self.kind.grows and any(spec.batch for spec in self.wish.models.values()):
             self._note(f"{self.kind.name} grows its own pool: no batch can hold more than {LAST_LAG} of its tasks")
+
+    def _novel_against(self) -> list[tuple[str, str]]:
+        """(place, instruction) of every sample that this run must differ from."""
+        return [
+            (f"{path}:{n}", parts(s)[0])
+            for path in self.wish.novel_against
+            for n, s in enumerate(output.samples_of(path)(), 1)
+        ]
 
     async def __aexit__(self, *_: object) -> None:
         if self._own_models:
@@ -334,20 +338,31 @@ class Session:
             seen.add_instruction(name, instruction)
         return seen
 
+    def asked(self) -> str:
+        """A digest of all that is known of the dataset before a server is asked."""
+        more = {"count": self.count, "formats": self.formats, "novel_against": self._novel_against()}
+        return _digest({**self._shape(self._recipe()), **more})
+
     def _identity(self) -> dict[str, Any]:
         """Everything that shapes the dataset, and nothing that does not."""
         return {
-            "recipe": self.kind.name,
-            "lang": self.lang,
-            "knobs": {name: getattr(self.recipe, name) for name in self.kind.knobs()},
+            **self._shape(self.recipe),
             "models": {role: s.model for role, s in self.speakers.items()},
             "context_tokens": self.speakers["default"].capabilities.context_tokens,
-            "sampling": _given(self.recipe.sampling),
-            "seed": self.wish.seed,
-            "prompts": {part: t.digest for part, t in self.recipe.prompts.items()},
-            "seeds": self._scan.digest if self._scan else _digest([[s.id, s.fields] for s in self.seeds]),
             "novel_against": _digest(self._against),
             "tokens_per_char": self.speakers["default"].capabilities.tokens_per_char,
+        }
+
+    def _shape(self, recipe: Recipe) -> dict[str, Any]:
+        """The part of it that needs no server."""
+        return {
+            "recipe": self.kind.name,
+            "lang": self.lang,
+            "knobs": {name: getattr(recipe, name) for name in self.kind.knobs()},
+            "sampling": _given(recipe.sampling),
+            "seed": self.wish.seed,
+            "prompts": {part: t.digest for part, t in recipe.prompts.items()},
+            "seeds": self._scan.digest if self._scan else _digest([[s.id, s.fields] for s in self.seeds]),
             "code": _digest(Path(inspect.getfile(self.kind.run)).read_text(encoding="utf-8")),
             "version": __version__,
         }
