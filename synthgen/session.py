@@ -22,13 +22,13 @@ from synthgen.backends import ModelSpec
 from synthgen.batches import remembering
 from synthgen.budget import Budget, Price
 from synthgen.data import folder
-from synthgen.dedup import NoveltyByScript, Seen, cjk_share
+from synthgen.dedup import NoveltyByScript, Seen
 from synthgen.errors import NotAllowed, UsageError
 from synthgen.estimate import Asked, Estimate, Work, estimate, rehearse
 from synthgen.filters import parts
 from synthgen.finish import MOST_ROWS_AT_AN_INTERRUPT, About, counted, finish
 from synthgen.formats import open_format
-from synthgen.inputs import Inputs, Scan
+from synthgen.inputs import Inputs, Scan, language
 from synthgen.pulse import Pulse
 from synthgen.recipe import Recipe, Setting, thresholds
 from synthgen.report import Summary
@@ -93,7 +93,7 @@ class Session:
         self.kind = recipes.find(wish.recipe)
         self._scan: Scan | None = None
         self._paths, self.seeds = self._given()
-        self.lang = _lang(self.seeds) if wish.lang == "auto" else wish.lang
+        self.lang = language(self.seeds) if wish.lang == "auto" else wish.lang
         self.out = wish.out or Path("runs") / f"{self.kind.name}-{self.lang}"
         self.count = wish.count or (DEFAULT_COUNT if self.kind.endless else None)
         self.formats = wish.formats or self.kind.formats
@@ -396,17 +396,6 @@ def _prompts_beside(recipe: Path) -> tuple[Path, ...]:
     if recipe.resolve().parent.name == "recipes":
         folders.append(recipe.resolve().parents[2] / "prompts")
     return tuple(folders)
-
-
-def _lang(seeds: Iterable[Seed]) -> str:
-    texts = "".join(_task(s) for s in islice(seeds, 200))
-    return "zh" if cjk_share(texts) >= 0.3 else "en"
-
-
-def _task(seed: Seed) -> str:
-    """What a seed or a prompt asks for."""
-    messages = seed.fields.get("messages")
-    return str(seed.fields["instruction"]) if messages is None else str(messages[-1].content)
 
 
 def _digest(value: Any) -> str:

@@ -50,6 +50,8 @@ STEPS = [
     ("budget: {minutes: 0}\n" + ONE, "budget: minutes must be more than 0"),
     ("budget: {tokens: .nan}\n" + ONE, "budget: tokens must be a number"),
     ("budget: {hours: 1}\n" + ONE, "budget has no key 'hours'; keys: usd, tokens, minutes"),
+    ("budget: {usd: 5}\n" + ONE, "1: budget: usd needs the price of a model"),
+    ("models: {default: {model: m, price: {in: 1}}}\n" + ONE, "price: both in and out are expected"),
     ("budget: 5\n" + ONE, "budget must be a mapping of usd, tokens, minutes, this is a number"),
     ("models: {jugde: {model: m, base_url: http://x}}\n" + ONE, "no role is called 'jugde'; did you mean judge?"),
     ("models: {judge: {model: m}}\n" + ONE, "models: the role default is missing"),
@@ -174,7 +176,7 @@ def test_what_a_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     found = read_job(
         job(
             "name: demo\nseed: 7\nbudget: {usd: 5, tokens: 2e6}\n"
-            "models:\n  default: {model: m, base_url: ['${WHERE}', http://two:2/v1], api_key_env: KEY}\n"
+            "models:\n  default: {model: m, base_url: ['${WHERE}', http://two:2/v1], api_key_env: KEY, price: {in: 0.15, out: 1}}\n"
             "  judge: {serve: big, replicas: 2, args: [--max-model-len, 4096]}\n"
             "steps:\n"
             "- &one {id: tasks, recipe: alpaca, count: 500, temperature: 0.5, set: {listed: 9, shown: 2}, format: [alpaca]}\n"

@@ -353,3 +353,29 @@ def test_servers_that_die_end_the_steps_that_need_them(tmp_path: Path) -> None:
     assert process.returncode == 4, said
     assert f"serve {model}: vLLM ended with exit code 137" in said
     assert running(model) == {}
+
+
+def test_one_budget_for_all_steps_interruptions_included(tmp_path: Path) -> None:
+    with serving("--delay", "0.1") as server:
+        folder = write(tmp_path / "job", server.base_url, count=400)
+        text = (folder / "job.yaml").read_text()
+        (folder / "job.yaml").write_text(text + "budget: {tokens: 60000}\n")
+        with start(folder) as process:
+            while server.asked() < 20:
+                assert process.poll() is None
+            process.kill()
+            process.communicate()
+        done = synthgen("run", "job.yaml", "--json", cwd=folder)
+        assert done.returncode == 6, done.stderr
+        result = json.loads(done.stdout.splitlines()[-1])
+        steps = {one["step"]: one for one in result["steps"]}
+        assert {name: one["exit_code"] for name, one in steps.items()} == {"en": 6, "zh": 6, "again": 6, "train": 6}
+        spent = sum(steps[name]["prompt_tokens"] + steps[name]["completion_tokens"] for name in ("en", "zh"))
+        assert 40_000 < spent < 64_000
+        assert "continuing within the budget of the interrupted command" in done.stdout
+        # after an end in good order the same command has as much again
+        more = synthgen("run", "job.yaml", "--json", cwd=folder)
+        steps = {one["step"]: one for one in json.loads(more.stdout.splitlines()[-1])["steps"]}
+        total = sum(steps[name]["prompt_tokens"] + steps[name]["completion_tokens"] for name in ("en", "zh"))
+        assert more.returncode == 6
+        assert 40_000 < total - spent < 64_000

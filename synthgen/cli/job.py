@@ -66,6 +66,7 @@ def run(job: Path, only: str | None, quiet: bool, verbose: bool, json_: bool) ->
 
 
 async def _run(job: Job, only: str | None, quiet: bool, json_: bool) -> int:
+    from synthgen import spending
     from synthgen.cli.progress import Watch, signals, spare_the_collector
     from synthgen.jobs.running import Running, exit_code
 
@@ -78,6 +79,8 @@ async def _run(job: Job, only: str | None, quiet: bool, json_: bool) -> int:
         async with watch:
             steps = await running.run()
     code = exit_code(steps)
+    if code in spending.CLEAN:
+        running.settle()
     if json_:
         as_json({"event": "result", "exit_code": code, "job": job.name, "steps": list(map(_event, steps))})
     else:

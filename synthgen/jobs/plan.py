@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from synthgen.backends import ModelSpec
+from synthgen.budget import Price
 from synthgen.serve import Serve
 from synthgen.session import Wish
 
@@ -30,6 +31,7 @@ class Model:
 
     spec: ModelSpec
     serve: Serve | None = None
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from synthgen.backends import ModelSpec
+from synthgen.budget import Price
 from synthgen.jobs import graph
-from synthgen.jobs.plan import ROLES, Job, Model, Options, Step
+from synthgen.jobs.plan import ROLES, Job, Model, Options, RecipeStep, Step
 from synthgen.jobs.steps import Reading, read_mix, read_recipe_step
 from synthgen.jobs.tree import Faults, Value, known_pairs, near, read
 from synthgen.jobs.values import number, numbers, safe_name, text, texts
@@ -33,6 +34,11 @@ def read_job(path: Path, options: Options, command: Sequence[str]) -> Job:
     budget = numbers(found.get("budget"), "budget", _BUDGET_KEYS, faults)
     state.models = _models(found.get("models"), faults)
     steps = _steps(found.get("steps"), top, state)
+    priced = any(isinstance(step, RecipeStep) and step.wish.prices for step in steps)
+    if "usd" in budget and not priced:
+        faults.add(
+            found["budget"].line, "budget: usd needs the price of a model; give models: ... price: {in: 0.15, out: 0.6}"
+        )
     faults.raise_any()
     return Job(name, state.folder, steps, budget)
 
@@ -110,7 +116,9 @@ def _model(role: str, one: Value, faults: Faults) -> Model | None:
     name = text(found.get("model"), "model", faults)
     urls = texts(found.get("base_url"), "base_url", faults)
     env = text(found.get("api_key_env"), "api_key_env", faults) or "OPENAI_API_KEY"
-    numbers(found.get("price"), "price", ("in", "out"), faults, low=0)
+    amounts = numbers(found.get("price"), "price", ("in", "out"), faults, low=0)
+    if len(amounts) == 1:
+        faults.add(found["price"].line, "price: both in and out are expected, in dollars for a million tokens")
     serve = _serve(found, faults)
     if serve is not None and (name or urls):
         other = "base_url" if urls else "model"
@@ -122,7 +130,8 @@ def _model(role: str, one: Value, faults: Faults) -> Model | None:
             faults.add(found[key].line, f"models: {role} has {key} without serve; leave it out, or give serve")
     if len(faults.found) > before:
         return None
-    return Model(ModelSpec(serve.name, (), env) if serve else ModelSpec(name, urls, env), serve)
+    price = Price(amounts["in"], amounts["out"]) if amounts else None
+    return Model(ModelSpec(serve.name, (), env) if serve else ModelSpec(name, urls, env), serve, price)
 
 
 def _serve(found: Mapping[str, Value], faults: Faults) -> Serve | None:

@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 import orjson
 
-from synthgen import output
+from synthgen import output, spending
 from synthgen.backends import ModelSpec
 from synthgen.bodies import dump
+from synthgen.budget import Budget
 from synthgen.errors import StoreError, SynthgenError, UsageError
 from synthgen.finish import summarize
 from synthgen.formats import open_format
@@ -28,7 +29,7 @@ from synthgen.run import Conveyor, Ending
 from synthgen.serve import Serve
 from synthgen.session import Session, Wish
 from synthgen.speakers import Effort, Speakers
-from synthgen.store import holder
+from synthgen.store import Store, holder
 
 # The job's exit code is that of the step which ended worst: a user's stop, a bug, the disk, the file, the server, ...
 SEVERITY = (143, 130, 70, 3, 2, 4, 6, 7, 5)
@@ -76,6 +77,7 @@ class Running:
         self._waiting: set[str] = set()  # for a server, for another step, for a file to be read
         self._ending: Ending | None = None
         self._record = _Record(job.folder / "job.json")
+        self._budget: Budget | None = None
 
     async def run(self) -> list[Stepped]:
         """Every step, in the order of the file. A bug in one ends all of them, and is raised."""
@@ -85,6 +87,7 @@ class Running:
                 raise StoreError(f"{step.folder}: in use by process {process}; wait for it")
             for serve in _served(step):
                 self._fleets.need(serve)
+        self._budget = self._spent_before()
         try:
             self._tasks = {step.id: asyncio.create_task(self._one(step)) for step in self.steps}
             return list(await asyncio.gather(*self._tasks.values()))
@@ -95,6 +98,31 @@ class Running:
             for speakers in self._speakers.values():
                 await speakers.aclose()
             await self._fleets.aclose()
+
+    def _spent_before(self) -> Budget | None:
+        """The job's budget, less what this command spent in all of its steps before it was interrupted."""
+        if not self.job.budget:
+            return None
+        budget = Budget(**self.job.budget)
+        for folder in self._made():
+            store = Store(folder)
+            try:
+                line = spending.take_up(store, budget, summarize(folder).prices)
+            finally:
+                store.close()
+            if line:
+                self._show.note(line)
+        return budget
+
+    def settle(self) -> None:
+        """The command has ended in good order: the next one has all of its budget."""
+        if self._budget is not None:
+            spending.settle_up(self._made())
+
+    def _made(self) -> list[Path]:
+        """The folders of recipe steps that have begun."""
+        steps = [step for step in self.steps if isinstance(step, RecipeStep)]
+        return [step.folder for step in steps if (step.folder / "run.json").is_file() and output.is_run(step.folder)]
 
     def stop(self, ending: Ending) -> None:
         """End every step as soon as may be; what is stored stays."""
@@ -160,7 +188,7 @@ class Running:
             return Stepped(step, Ending(), summarize(step.folder), unchanged=True)
         self._record.forget(step.id)
         wish = replace(step.wish, models=await self._reached(step, specs))
-        session = await asyncio.to_thread(Session, wish, note, self._models(wish))
+        session = await asyncio.to_thread(Session, wish, note, self._models(wish), self._budget)
         async with session:
             result = await session.generate(lambda conveyor: self._watched(conveyor, session, step))
         if not result.ending.code:

@@ -68,6 +68,8 @@ def read_recipe_step(
     roles = {role for role, keys in _ROLE_KEYS.items() if any(key in found for key in keys)}
     own = {role: Model(spec) for role, spec in wish.models.items() if role in roles}
     models = {**state.models, **own} or {role: Model(spec) for role, spec in wish.models.items()}
+    prices = {role: model.price for role, model in models.items() if model.price is not None}
+    wish = replace(wish, prices=prices | dict(wish.prices))
     return RecipeStep(name, one.line, folder, wish, reads, models), reads
 
 
