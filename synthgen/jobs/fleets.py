@@ -21,6 +21,7 @@ class _Started:
     ready: asyncio.Task[Fleet]
     watch: asyncio.Task[None] | None = None
     users: list[Conveyor] = field(default_factory=list)
+    fallen: Ending | None = None  # when no server is left
 
 
 class Fleets:
@@ -59,13 +60,17 @@ class Fleets:
             text = fallen(serve, server)
             self._note(text)
             if not left:
+                started.fallen = Ending(NotAllowed.exit_code, text.splitlines()[0].rstrip(":"))
                 for conveyor in started.users:
-                    conveyor.stop(Ending(NotAllowed.exit_code, text.splitlines()[0].rstrip(":")))
+                    conveyor.stop(started.fallen)
 
     @contextmanager
     def used_by(self, serve: Serve, conveyor: Conveyor) -> Iterator[Any]:
-        users = self._started[serve].users
+        started = self._started[serve]
+        users = started.users
         users.append(conveyor)
+        if started.fallen is not None:
+            conveyor.stop(started.fallen)
         try:
             yield
         finally:
