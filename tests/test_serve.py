@@ -64,10 +64,11 @@ def test_replicas_are_printed_once_they_answer_and_stopped_by_ctrl_c(model: str,
         assert "INFO loading" in (tmp_path / "runs" / "serve" / f"serve-{number}.log").read_text()
 
 
-def test_one_object_for_programs(model: str, tmp_path: Path) -> None:
+def test_events_for_programs(model: str, tmp_path: Path) -> None:
     with serving(model, tmp_path, "--json", "--quiet") as process:
-        (line,) = lines(process, 1)
-        found = json.loads(line)
+        found = json.loads(lines(process, 1)[0])
+        while found["event"] == "progress":
+            found = json.loads(lines(process, 1)[0])
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     assert found["model"] == model

@@ -67,14 +67,14 @@ def run(job: Path, only: str | None, quiet: bool, verbose: bool, json_: bool) ->
 
 async def _run(job: Job, only: str | None, quiet: bool, json_: bool) -> int:
     from synthgen import spending
-    from synthgen.cli.progress import Watch, signals, spare_the_collector
+    from synthgen.cli.progress import Watch, settle_memory, signals
     from synthgen.jobs.running import Running, exit_code
 
     watch = Watch(quiet, json_)
     running = Running(job, watch, only)
     if any(model.spec.name == "embedded" for step in running.steps for model in getattr(step, "models", {}).values()):
         note("uses the embedded model (for trying out, not for training data)")
-    spare_the_collector()
+    settle_memory()
     with signals(running.stop):
         async with watch:
             steps = await running.run()

@@ -7,7 +7,7 @@ import contextlib
 import gc
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -48,7 +48,13 @@ class _Shown(Protocol):
 
     def counts(self) -> dict[str, Any]: ...
 
-    def notes(self) -> list[str]: ...
+    def noting(self) -> Sequence[_Notes]: ...
+
+
+class _Notes(Protocol):
+    """A pool or a budget, which several lines may share."""
+
+    notes: list[str]
 
 
 @dataclass(slots=True)
@@ -59,6 +65,7 @@ class Watch:
     json: bool
     label: str = ""
     _shown: list[_Shown] = field(default_factory=list)
+    _told: dict[int, int] = field(default_factory=dict)
     _task: asyncio.Task[None] | None = None
     _terminal: Console | None = None  # while it draws there: lines of others go above its own
 
@@ -154,8 +161,12 @@ class Watch:
             await asyncio.sleep(_PLAIN_SECONDS)
 
     def _tell(self, shown: _Shown) -> None:
-        for line in shown.notes():
-            self.note(line)
+        """What the pools have noted since: a server that is left out, one that is back."""
+        for source in shown.noting():
+            new = source.notes[self._told.get(id(source), 0) :]
+            self._told[id(source)] = self._told.get(id(source), 0) + len(new)
+            for line in new:
+                self.note(line)
 
 
 class _Tells(Protocol):
@@ -175,8 +186,8 @@ class _Other:
     def counts(self) -> dict[str, Any]:
         return {"line": self.thing.line()}
 
-    def notes(self) -> list[str]:
-        return []
+    def noting(self) -> Sequence[_Notes]:
+        return ()
 
 
 @dataclass(slots=True)
@@ -187,20 +198,15 @@ class _Line:
     label: str
     step: str
     pace: Pace
-    told: int = 0
 
     def counts(self) -> dict[str, Any]:
         from synthgen.pulse import numbers
 
         return numbers(self.conveyor, self.pace)
 
-    def notes(self) -> list[str]:
-        """What the pools have noted since: a server that is left out, one that is back."""
+    def noting(self) -> Sequence[_Notes]:
         asking = self.conveyor.asking
-        notes = [line for s in asking.speakers.values() for line in s.pool.notes]
-        notes += asking.budget.notes if asking.budget else []
-        new, self.told = notes[self.told :], len(notes)
-        return new
+        return [*(s.pool for s in asking.speakers.values()), *([asking.budget] if asking.budget else [])]
 
     def line(self) -> str:
         from synthgen.report import now
