@@ -99,7 +99,7 @@ class Session:
         self.formats = wish.formats or self.kind.formats
         for name in self.formats:
             open_format(name)
-        self._own_prompts = _prompts_beside(Path(wish.recipe)) if wish.recipe.endswith(".py") else ()
+        self._own_prompts = recipes.prompts_beside(wish.recipe)
         for path in wish.prompts:
             self._check_prompts(path)
         for path in wish.novel_against:
@@ -388,14 +388,6 @@ def _given(sampling: SamplingParams) -> dict[str, Any]:
 def _known(path: str) -> str:
     """`en` and `zh` are the built-in seeds, unless such a file is there."""
     return str(folder("seeds") / path) if path in ("en", "zh") and not Path(path).exists() else path
-
-
-def _prompts_beside(recipe: Path) -> tuple[Path, ...]:
-    """Templates of a recipe of the user's own: beside its file, or beside the package in a checkout."""
-    folders = [recipe.parent / "prompts"]
-    if recipe.resolve().parent.name == "recipes":
-        folders.append(recipe.resolve().parents[2] / "prompts")
-    return tuple(folders)
 
 
 def _digest(value: Any) -> str:

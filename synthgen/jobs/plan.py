@@ -63,6 +63,11 @@ class RecipeStep:
     reads: tuple[str, ...]
     models: Mapping[str, Model]
 
+    def batches(self, role: str) -> str | None:
+        """How the step asks this role in files, None where it waits for answers."""
+        spec = self.wish.models.get(role) or self.wish.models["default"]
+        return None if self.models[role].serve else spec.batch
+
 
 @dataclass(frozen=True, slots=True)
 class MixStep:

@@ -180,7 +180,10 @@ class Running:
             self._show.note(text, step.id)
 
         timeout = step.wish.effort.timeout_seconds
-        specs = {role: replace(model.spec, timeout_seconds=timeout) for role, model in step.models.items()}
+        specs = {
+            role: replace(model.spec, timeout_seconds=timeout, batch=step.batches(role))
+            for role, model in step.models.items()
+        }
         # In a thread: long inputs are read whole here, and the other steps go on meanwhile.
         planned = await asyncio.to_thread(Session, replace(step.wish, models=specs), lambda _: None)
         asked = _digest([await asyncio.to_thread(planned.asked), _described(step)])
@@ -207,7 +210,7 @@ class Running:
     def _models(self, wish: Wish) -> Speakers:
         """Steps that work servers alike share their pools."""
         if wish.effort not in self._speakers:
-            self._speakers[wish.effort] = Speakers(wish.effort)
+            self._speakers[wish.effort] = Speakers(wish.effort, self._show.note)
         return self._speakers[wish.effort]
 
     async def _reached(self, step: RecipeStep, specs: Mapping[str, ModelSpec]) -> dict[str, ModelSpec]:
@@ -244,9 +247,8 @@ def _served(step: Step) -> tuple[Serve, ...]:
 
 
 def _described(step: RecipeStep) -> list[Any]:
-    return [
-        [role, model.spec.name, list(model.spec.base_urls), repr(model.serve)] for role, model in step.models.items()
-    ]
+    models = step.models.items()
+    return [[role, m.spec.name, list(m.spec.base_urls), repr(m.serve), step.batches(role)] for role, m in models]
 
 
 def _digest(value: Any) -> str:

@@ -68,6 +68,8 @@ def read_recipe_step(
     roles = {role for role, keys in _ROLE_KEYS.items() if any(key in found for key in keys)}
     own = {role: Model(spec) for role, spec in wish.models.items() if role in roles}
     models = {**state.models, **own} or {role: Model(spec) for role, spec in wish.models.items()}
+    if "batch" in found and all(model.serve for model in models.values()):
+        faults.add(found["batch"].line, "batch: the job serves this model itself, which answers at once; leave it out")
     prices = {role: model.price for role, model in models.items() if model.price is not None}
     wish = replace(wish, prices=prices | dict(wish.prices))
     return RecipeStep(name, one.line, folder, wish, reads, models), reads
@@ -140,7 +142,8 @@ def _check_wish(wish: Wish, kind: type[Recipe], waits: bool) -> None:
     if wish.input and kind.takes != "prompts":
         raise UsageError(f"{kind.name} works on seeds, not on input; give it seeds, or another recipe")
     if waits:
-        kind(Setting("en" if wish.lang == "auto" else wish.lang, prompts=wish.prompts, values=wish.values))
+        folders = (*wish.prompts, *recipes.prompts_beside(wish.recipe))
+        kind(Setting("en" if wish.lang == "auto" else wish.lang, prompts=folders, values=wish.values))
     else:
         Session(wish, lambda _: None)
 
