@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from math import inf, isfinite
+from pathlib import Path
 from typing import Any
 
 from synthgen.errors import BudgetSpent, UsageError
@@ -96,6 +97,7 @@ class Budget:
         self._carried_seconds = 0.0
         self.in_flight = 0
         self.notes: list[str] = []  # for the user, one line each
+        self.carried: set[Path] = set()  # run folders whose earlier spending is counted
         self._held_usd = self._held_tokens = 0.0
         self._waiting: deque[tuple[asyncio.Future[None], Hold]] = deque()
         self._measured: dict[str, _Measured] = {}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from synthgen import output
-from synthgen.dedup import Fingerprints
+from synthgen.dedup import Fingerprints, cjk_share
 from synthgen.errors import ParseError, UsageError
 from synthgen.formats import sniff_format
 from synthgen.formats.messages import read_messages
@@ -179,3 +180,15 @@ def _said(fields: Mapping[str, Any]) -> tuple[Any, ...]:
 def _content_id(fields: Mapping[str, Any]) -> str:
     text = repr(_said(fields)[:2]).encode("utf-8", "surrogatepass")
     return "p-" + hashlib.blake2b(text, digest_size=8).hexdigest()
+
+
+def language(seeds: Iterable[Seed]) -> str:
+    """en or zh: that of most of what the first seeds or prompts ask for."""
+    texts = "".join(_task(s) for s in islice(seeds, 200))
+    return "zh" if cjk_share(texts) >= 0.3 else "en"
+
+
+def _task(seed: Seed) -> str:
+    """What a seed or a prompt asks for."""
+    messages = seed.fields.get("messages")
+    return str(seed.fields["instruction"]) if messages is None else str(messages[-1].content)

@@ -153,13 +153,9 @@ class Recipe(ABC):
         self.context_tokens = setting.context_tokens
         self.count_tokens = setting.count_tokens
         self.notes: list[str] = []
-        known = self.knobs()
         for name in setting.values:
-            if name not in known:
-                near = get_close_matches(name, known, n=1)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                raise UsageError(f"--set {name}: {self.name} has no such knob{hint} (synthgen recipes {self.name})")
-        for name, one in known.items():
+            self.knob_value(name, str(setting.values[name]))
+        for name, one in self.knobs().items():
             given = setting.values.get(name)
             setattr(self, name, one.value(self.lang) if given is None else one.parse(name, str(given)))
         self.prompts = self._templates(setting.prompts)
@@ -180,6 +176,16 @@ class Recipe(ABC):
         for parent in reversed(cls.__mro__):
             found.update({k: v for k, v in vars(parent).items() if isinstance(v, Knob)})
         return found
+
+    @classmethod
+    def knob_value(cls, name: str, text: str) -> Any:
+        """What a user's words make of a knob. Raises UsageError on an unknown one and a value out of range."""
+        known = cls.knobs()
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(f"--set {name}: {cls.name} has no such knob{hint} (synthgen recipes {cls.name})")
+        return known[name].parse(name, text)
 
     def own_sampling(self) -> SamplingParams:
         """The method's published sampling, which command-line flags override."""

@@ -16,7 +16,7 @@ from synthgen.output import Waterfall
 from synthgen.queries import Paid
 
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
-_MOST_REASONS = 12  # the closing table keeps to 25 lines
+_MOST_REASONS, _MOST_STEPS = 12, 20  # the closing table keeps to 25 lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +154,31 @@ def print_closing(summary: Summary, folder: str, command: str) -> None:
     files = ", ".join(f"{name} ({rows})" for name, rows in summary.files.items())
     out.print(escape(f"{folder}: {files}"))
     out.print(f"next: [bold]{escape(command)}[/bold]")
+
+
+def print_job(steps: Sequence[tuple[str, str, Summary | None]], files: str, command: str) -> None:
+    """One row a step (its name, how it ended, its counts), the files and the next command, in at most 25 lines."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("step", "", "accepted", "rejected", "failed", "requests", "tokens", "seconds"):
+        table.add_column(name, justify="left" if name in ("step", "") else "right")
+    for name, verdict, summary in steps[:_MOST_STEPS]:
+        table.add_row(escape(name), verdict, *_counts(summary))
+    out = console()
+    out.print(table)
+    if len(steps) > _MOST_STEPS:
+        out.print(f"and {len(steps) - _MOST_STEPS} more steps")
+    out.print(escape(files))
+    out.print(f"next: [bold]{escape(command)}[/bold]")
+
+
+def _counts(summary: Summary | None) -> list[str]:
+    if summary is None:
+        return []
+    falls, tokens = summary.falls, summary.prompt_tokens + summary.completion_tokens
+    goal = "" if summary.target is None else f"/{summary.target}"
+    seconds = "" if summary.seconds is None else f"{summary.seconds:.1f}"
+    rejected = sum(falls.rejected.values())
+    return [f"{falls.accepted}{goal}", str(rejected), str(falls.failed), str(summary.requests), f"{tokens:,}", seconds]
 
 
 def print_status(summary: Summary) -> None:

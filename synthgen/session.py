@@ -22,13 +22,13 @@ from synthgen.backends import ModelSpec
 from synthgen.batches import remembering
 from synthgen.budget import Budget, Price
 from synthgen.data import folder
-from synthgen.dedup import NoveltyByScript, Seen, cjk_share
+from synthgen.dedup import NoveltyByScript, Seen
 from synthgen.errors import NotAllowed, UsageError
 from synthgen.estimate import Asked, Estimate, Work, estimate, rehearse
 from synthgen.filters import parts
 from synthgen.finish import MOST_ROWS_AT_AN_INTERRUPT, About, counted, finish
 from synthgen.formats import open_format
-from synthgen.inputs import Inputs, Scan
+from synthgen.inputs import Inputs, Scan, language
 from synthgen.pulse import Pulse
 from synthgen.recipe import Recipe, Setting, thresholds
 from synthgen.report import Summary
@@ -93,13 +93,13 @@ class Session:
         self.kind = recipes.find(wish.recipe)
         self._scan: Scan | None = None
         self._paths, self.seeds = self._given()
-        self.lang = _lang(self.seeds) if wish.lang == "auto" else wish.lang
+        self.lang = language(self.seeds) if wish.lang == "auto" else wish.lang
         self.out = wish.out or Path("runs") / f"{self.kind.name}-{self.lang}"
         self.count = wish.count or (DEFAULT_COUNT if self.kind.endless else None)
         self.formats = wish.formats or self.kind.formats
         for name in self.formats:
             open_format(name)
-        self._own_prompts = _prompts_beside(Path(wish.recipe)) if wish.recipe.endswith(".py") else ()
+        self._own_prompts = recipes.prompts_beside(wish.recipe)
         for path in wish.prompts:
             self._check_prompts(path)
         for path in wish.novel_against:
@@ -186,15 +186,19 @@ class Session:
         speaker = self.speakers["default"]
         self.recipe = self._recipe(speaker.capabilities.context_tokens, speaker.count_tokens)
         self.recipe.fit(self.seeds)
-        self._against = [
-            (f"{path}:{n}", parts(s)[0])
-            for path in self.wish.novel_against
-            for n, s in enumerate(output.samples_of(path)(), 1)
-        ]
+        self._against = self._novel_against()
         for line in self.recipe.notes:
             self._note(line)
         if self.kind.grows and any(spec.batch for spec in self.wish.models.values()):
             self._note(f"{self.kind.name} grows its own pool: no batch can hold more than {LAST_LAG} of its tasks")
+
+    def _novel_against(self) -> list[tuple[str, str]]:
+        """(place, instruction) of every sample that this run must differ from."""
+        return [
+            (f"{path}:{n}", parts(s)[0])
+            for path in self.wish.novel_against
+            for n, s in enumerate(output.samples_of(path)(), 1)
+        ]
 
     async def __aexit__(self, *_: object) -> None:
         if self._own_models:
@@ -334,20 +338,31 @@ class Session:
             seen.add_instruction(name, instruction)
         return seen
 
+    def asked(self) -> str:
+        """A digest of all that is known of the dataset before a server is asked."""
+        more = {"count": self.count, "formats": self.formats, "novel_against": self._novel_against()}
+        return _digest({**self._shape(self._recipe()), **more})
+
     def _identity(self) -> dict[str, Any]:
         """Everything that shapes the dataset, and nothing that does not."""
         return {
-            "recipe": self.kind.name,
-            "lang": self.lang,
-            "knobs": {name: getattr(self.recipe, name) for name in self.kind.knobs()},
+            **self._shape(self.recipe),
             "models": {role: s.model for role, s in self.speakers.items()},
             "context_tokens": self.speakers["default"].capabilities.context_tokens,
-            "sampling": _given(self.recipe.sampling),
-            "seed": self.wish.seed,
-            "prompts": {part: t.digest for part, t in self.recipe.prompts.items()},
-            "seeds": self._scan.digest if self._scan else _digest([[s.id, s.fields] for s in self.seeds]),
             "novel_against": _digest(self._against),
             "tokens_per_char": self.speakers["default"].capabilities.tokens_per_char,
+        }
+
+    def _shape(self, recipe: Recipe) -> dict[str, Any]:
+        """The part of it that needs no server."""
+        return {
+            "recipe": self.kind.name,
+            "lang": self.lang,
+            "knobs": {name: getattr(recipe, name) for name in self.kind.knobs()},
+            "sampling": _given(recipe.sampling),
+            "seed": self.wish.seed,
+            "prompts": {part: t.digest for part, t in recipe.prompts.items()},
+            "seeds": self._scan.digest if self._scan else _digest([[s.id, s.fields] for s in self.seeds]),
             "code": _digest(Path(inspect.getfile(self.kind.run)).read_text(encoding="utf-8")),
             "version": __version__,
         }
@@ -373,25 +388,6 @@ def _given(sampling: SamplingParams) -> dict[str, Any]:
 def _known(path: str) -> str:
     """`en` and `zh` are the built-in seeds, unless such a file is there."""
     return str(folder("seeds") / path) if path in ("en", "zh") and not Path(path).exists() else path
-
-
-def _prompts_beside(recipe: Path) -> tuple[Path, ...]:
-    """Templates of a recipe of the user's own: beside its file, or beside the package in a checkout."""
-    folders = [recipe.parent / "prompts"]
-    if recipe.resolve().parent.name == "recipes":
-        folders.append(recipe.resolve().parents[2] / "prompts")
-    return tuple(folders)
-
-
-def _lang(seeds: Iterable[Seed]) -> str:
-    texts = "".join(_task(s) for s in islice(seeds, 200))
-    return "zh" if cjk_share(texts) >= 0.3 else "en"
-
-
-def _task(seed: Seed) -> str:
-    """What a seed or a prompt asks for."""
-    messages = seed.fields.get("messages")
-    return str(seed.fields["instruction"]) if messages is None else str(messages[-1].content)
 
 
 def _digest(value: Any) -> str:

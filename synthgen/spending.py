@@ -24,6 +24,10 @@ def take_up(store: Store, budget: Budget | None, prices: Mapping[str, Price]) ->
 
     `prices` are by model. `budget_from` is the last completion before a command whose budget has not ended yet.
     """
+    if budget is not None and store.folder in budget.carried:
+        return ""
+    if budget is not None:
+        budget.carried.add(store.folder)
     mark = store.meta("budget_from")
     if budget is None or mark is None:
         now = None if budget is None else store.completions

@@ -13,13 +13,13 @@ from typing import Any
 import click
 
 from synthgen import __version__
-from synthgen.cli import doctor, export, generate, listing, look
+from synthgen.cli import doctor, export, generate, job, listing, look, serve
 from synthgen.cli.say import fault
 from synthgen.errors import SynthgenError
 
 _COMMANDS = (
-    generate.generate, look.status, look.report, look.show, export.export,
-    listing.recipes, listing.formats, listing.prompts, listing.seeds, doctor.doctor,
+    generate.generate, job.run, look.status, look.report, look.show, export.export,
+    listing.recipes, listing.formats, listing.prompts, listing.seeds, serve.serve, doctor.doctor,
 )  # fmt: skip
 
 

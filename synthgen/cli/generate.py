@@ -109,8 +109,8 @@ def generate(recipe: str, **given: Any) -> int:
     """
     import asyncio
 
-    wish = _wish(recipe, given)
-    return asyncio.run(_generate(wish, _budget(given["budget"], wish), given))
+    wanted = wish(recipe, given)
+    return asyncio.run(_generate(wanted, _budget(given["budget"], wanted), given))
 
 
 def _budget(text: str | None, wish: Wish) -> Budget | None:
@@ -123,7 +123,8 @@ def _budget(text: str | None, wish: Wish) -> Budget | None:
     return budget
 
 
-def _wish(recipe: str, given: dict[str, Any]) -> Wish:
+def wish(recipe: str, given: dict[str, Any]) -> Wish:
+    """What a command line asks for, or a step of a job. Raises click.UsageError."""
     from synthgen.backends import ModelSpec
     from synthgen.budget import Price
     from synthgen.session import Wish
@@ -202,7 +203,7 @@ async def _generate(wish: Wish, budget: Budget | None, given: dict[str, Any]) ->
         if given["dry_run"]:
             return await _dry_run(session, given["json_"])
         label = f"{session.kind.name} ({session.lang})"
-        watch = Watch(quiet=given["quiet"], json=given["json_"], label=label, note=tell)
+        watch = Watch(quiet=given["quiet"], json=given["json_"], label=label)
         settle_memory()
         result = await session.generate(watch)
     if budget is not None and result.ending.code in spending.CLEAN:

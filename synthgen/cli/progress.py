@@ -1,4 +1,4 @@
-"""The live line of a run, its plain form without a terminal, and what the signals do."""
+"""The live lines of what is running, their plain form without a terminal, and what the signals do."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import contextlib
 import gc
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from synthgen.cli.say import as_json, note
+from synthgen.cli.say import as_json, note, note_event
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from synthgen.pulse import Pace
     from synthgen.run import Conveyor, Ending
 
@@ -38,88 +40,183 @@ def settle_memory() -> None:
                 mallopt(threshold, 128 * 1024)
 
 
+class _Shown(Protocol):
+    """A line of the display: of a conveyor, or of something else that takes its time."""
+
+    step: str
+
+    def line(self) -> str: ...
+
+    def counts(self) -> dict[str, Any]: ...
+
+    def noting(self) -> Sequence[_Notes]: ...
+
+
+class _Notes(Protocol):
+    """A pool or a budget, which several lines may share."""
+
+    notes: list[str]
+
+
 @dataclass(slots=True)
 class Watch:
-    """Runs a conveyor while it shows how it goes; SIGINT and SIGTERM end it with everything whole."""
+    """Shows what runs, one line each; `async with` around a job of several, or called with the only conveyor."""
 
     quiet: bool
     json: bool
-    label: str
-    note: Callable[[str], None] = note
-    told: int = 0
-    pace: Pace = field(init=False)
+    label: str = ""
+    _shown: list[_Shown] = field(default_factory=list)
+    _told: dict[int, int] = field(default_factory=dict)
+    _task: asyncio.Task[None] | None = None
+    _terminal: Console | None = None  # while it draws there: lines of others go above its own
 
     async def __call__(self, conveyor: Conveyor) -> Ending:
+        with signals(conveyor.stop):
+            async with self:
+                return await self.conveyor(conveyor, self.label)
+
+    async def __aenter__(self) -> Watch:
+        self._task = asyncio.create_task(self._show())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        self._terminal = None
+
+    async def conveyor(self, conveyor: Conveyor, label: str, step: str = "") -> Ending:
+        """Run a conveyor while its line is shown."""
         from synthgen.pulse import Pace
 
-        self.pace = Pace()
-        self._numbers(conveyor)  # the first mark
-        with _signals(conveyor):
-            shown = asyncio.create_task(self._show(conveyor))
-            try:
-                return await conveyor.run()
-            finally:
-                self._tell(conveyor)
-                shown.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await shown
+        line = _Line(conveyor, label, step or label, Pace())
+        line.counts()  # the first mark of its pace
+        with self._showing(line):
+            return await conveyor.run()
 
-    async def _show(self, conveyor: Conveyor) -> None:
+    def showing(self, thing: _Tells, step: str = "") -> contextlib.AbstractContextManager[None]:
+        """The line of something that is no conveyor: a server that starts, a mix."""
+        return self._showing(_Other(thing, step))
+
+    def note(self, text: str, step: str = "") -> None:
+        """One line that the user should know of, above the live ones."""
+        said = f"{step}: {text}" if step else text
         if self.json:
-            await self._events(conveyor)
+            note_event(said)
+        elif self._terminal is None:
+            note(said)
+        else:
+            from rich.text import Text
+
+            self._terminal.print(Text.assemble(("note", "cyan"), f": {said}"))
+
+    @contextlib.contextmanager
+    def _showing(self, shown: _Shown) -> Iterator[None]:
+        self._shown.append(shown)
+        try:
+            yield
+        finally:
+            self._tell(shown)
+            self._shown.remove(shown)
+
+    async def _show(self) -> None:
+        if self.json:
+            await self._events()
         elif self.quiet:
             return
         elif sys.stderr.isatty():
-            await self._live(conveyor)
+            await self._live()
         else:
-            await self._plain(conveyor)
+            await self._plain()
 
-    async def _live(self, conveyor: Conveyor) -> None:
+    async def _live(self) -> None:
         from rich.live import Live
+        from rich.spinner import Spinner
         from rich.text import Text
 
         from synthgen.report import console
 
         with Live(console=console(err=True), refresh_per_second=4, transient=True) as live:
+            self._terminal = live.console
             while True:
-                self._tell(conveyor)
-                live.update(Text(self._line(conveyor), no_wrap=True, overflow="ellipsis"))
+                for shown in self._shown:
+                    self._tell(shown)
+                text = Text("\n".join(s.line() for s in self._shown), no_wrap=True, overflow="ellipsis")
+                starts = any(isinstance(s, _Other) for s in self._shown)
+                live.update(Spinner("dots", text) if starts else text)
                 await asyncio.sleep(_REDRAW_SECONDS)
 
-    async def _plain(self, conveyor: Conveyor) -> None:
+    async def _plain(self) -> None:
         while True:
             await asyncio.sleep(_PLAIN_SECONDS)
-            self._tell(conveyor)
-            print(self._line(conveyor), file=sys.stderr, flush=True)
+            for shown in self._shown:
+                self._tell(shown)
+                print(shown.line(), file=sys.stderr, flush=True)
 
-    async def _events(self, conveyor: Conveyor) -> None:
+    async def _events(self) -> None:
         while True:
-            self._tell(conveyor)
-            as_json({"event": "progress", "step": self.label, **self._numbers(conveyor)})
+            for shown in self._shown:
+                self._tell(shown)
+                as_json({"event": "progress", "step": shown.step, **shown.counts()})
             await asyncio.sleep(_PLAIN_SECONDS)
 
-    def _numbers(self, conveyor: Conveyor) -> dict[str, Any]:
+    def _tell(self, shown: _Shown) -> None:
+        """What the pools have noted since: a server that is left out, one that is back."""
+        for source in shown.noting():
+            new = source.notes[self._told.get(id(source), 0) :]
+            self._told[id(source)] = self._told.get(id(source), 0) + len(new)
+            for line in new:
+                self.note(line)
+
+
+class _Tells(Protocol):
+    def line(self) -> str: ...
+
+
+@dataclass(slots=True)
+class _Other:
+    """A thing with a line and no counts."""
+
+    thing: _Tells
+    step: str
+
+    def line(self) -> str:
+        return self.thing.line()
+
+    def counts(self) -> dict[str, Any]:
+        return {"line": self.thing.line()}
+
+    def noting(self) -> Sequence[_Notes]:
+        return ()
+
+
+@dataclass(slots=True)
+class _Line:
+    """The line of a conveyor."""
+
+    conveyor: Conveyor
+    label: str
+    step: str
+    pace: Pace
+
+    def counts(self) -> dict[str, Any]:
         from synthgen.pulse import numbers
 
-        return numbers(conveyor, self.pace)
+        return numbers(self.conveyor, self.pace)
 
-    def _tell(self, conveyor: Conveyor) -> None:
-        """What the pools have noted since: a server that is left out, one that is back."""
-        asking = conveyor.asking
-        notes = [line for s in asking.speakers.values() for line in s.pool.notes]
-        notes += asking.budget.notes if asking.budget else []
-        for line in notes[self.told :]:
-            self.note(line)
-        self.told = len(notes)
+    def noting(self) -> Sequence[_Notes]:
+        asking = self.conveyor.asking
+        return [*(s.pool for s in asking.speakers.values()), *([asking.budget] if asking.budget else [])]
 
-    def _line(self, conveyor: Conveyor) -> str:
+    def line(self) -> str:
         from synthgen.report import now
 
-        found = self._numbers(conveyor)
+        found = self.counts()
         goal = "?" if found["target"] is None else found["target"]
         pieces = [f"{self.label} {found['accepted']}/{goal}", now(found)]
         if found["rejected"]:
-            most = ", ".join(f"{reason} {n}" for reason, n in conveyor.board.rejected.most_common(3))
+            most = ", ".join(f"{reason} {n}" for reason, n in self.conveyor.board.rejected.most_common(3))
             pieces.append(f"rejected {sum(found['rejected'].values())} ({most})")
         if found["failed"]:
             pieces.append(f"failed {found['failed']}")
@@ -127,7 +224,7 @@ class Watch:
 
 
 @contextlib.contextmanager
-def _signals(conveyor: Conveyor) -> Iterator[None]:
+def signals(stop: Callable[[Ending], None]) -> Iterator[None]:
     """The first signal ends the run in good order, a second one at once."""
     from synthgen.run import Ending
 
@@ -137,12 +234,12 @@ def _signals(conveyor: Conveyor) -> Iterator[None]:
         signal.SIGTERM: Ending(143, "terminated; the same command continues"),
     }
 
-    def stop(number: signal.Signals) -> None:
-        conveyor.stop(endings[number])
+    def first(number: signal.Signals) -> None:
+        stop(endings[number])
         loop.remove_signal_handler(number)
 
     for number in endings:
-        loop.add_signal_handler(number, stop, number)
+        loop.add_signal_handler(number, first, number)
     try:
         yield
     finally:

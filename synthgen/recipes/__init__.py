@@ -42,6 +42,17 @@ def find(name: str) -> type[Recipe]:
     raise UsageError(f"unknown recipe {name!r}; {hint}")
 
 
+def prompts_beside(name: str) -> tuple[Path, ...]:
+    """Templates of a recipe of the user's own: beside its file, or beside the package in a checkout."""
+    if not name.endswith(".py"):
+        return ()
+    recipe = Path(name)
+    folders = [recipe.parent / "prompts"]
+    if recipe.resolve().parent.name == "recipes":
+        folders.append(recipe.resolve().parents[2] / "prompts")
+    return tuple(folders)
+
+
 def _from_file(path: Path) -> type[Recipe]:
     if not path.is_file():
         raise UsageError(f"{path}: no such file")

@@ -1,0 +1,1 @@
+"""Batch jobs: a file of several steps, checked whole before the first request, then worked off side by side."""

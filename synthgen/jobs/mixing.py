@@ -1,0 +1,283 @@
+"""A mix: shares of several sources, less duplicates and benchmark rows, as a run folder that every command reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from synthgen import __version__, output
+from synthgen.bodies import dump
+from synthgen.dedup import Near, NoveltyByScript, Seen, cjk_share, key
+from synthgen.errors import SynthgenError, UsageError
+from synthgen.filters import parts
+from synthgen.finish import About, finish
+from synthgen.formats import open_format, read_samples
+from synthgen.formats.write import write_samples
+from synthgen.inputs import Inputs
+from synthgen.jobs.plan import MixStep, Part
+from synthgen.report import Summary
+from synthgen.run import Ending
+from synthgen.store import Decision, Store, explain
+from synthgen.types import Sample
+
+_FORMATS = ("samples",)
+_FLUSH_EVERY = 2000  # rows: what waits for the disk stays in memory
+
+
+class StoppedError(SynthgenError):
+    """Ends a mix that works in a thread of its own, at the next row."""
+
+    exit_code = 130
+
+
+@dataclass(slots=True)
+class _Drawn:
+    """One source: how many rows it has, which of them are drawn, and in which order they are given up."""
+
+    part: Part
+    rows: int
+    digest: str
+    order: list[int]  # drawn rows, the one to be kept longest first
+    taken: frozenset[int] = frozenset()
+
+
+@dataclass(slots=True)
+class Mixing:
+    """One mix step at work; `stop` may be called from another thread."""
+
+    step: MixStep
+    note: Callable[[str], None]
+    stopped: bool = False
+    looked_at: int = 0
+    rows: int | None = None
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def line(self) -> str:
+        """How far it is, for a progress line."""
+        return f"{self.step.id} (mix) · {self.looked_at}/{'?' if self.rows is None else self.rows} rows"
+
+    def work(self) -> tuple[Ending, Summary, bool]:
+        """The folder and the exports; True where the samples were there already. Raises StoppedError."""
+        began = time.monotonic()
+        step = self.step
+        drawn = [_draw(part, step, self._read) for part in step.parts]
+        self.rows = sum(len(one.order) for one in drawn)
+        store = Store(step.folder)
+        for left in step.folder.glob(".*.tmp"):  # what a killed process was writing; the lock is ours now
+            left.unlink(missing_ok=True)
+        try:
+            if store.meta("recipe") not in (None, "mix"):
+                there = store.meta("recipe")
+                raise UsageError(f"{step.folder}: holds a run of {there}, not a mix; give the step another id")
+            identity = self._identity(drawn)
+            done = store.meta("identity") == identity and store.meta("mixed") == 1
+            if not done:
+                store.start(identity=identity, mixed=0, recipe="mix", began=time.time(), stored_before=0)
+                store.forget_decisions(0)
+                self._decide(drawn, store)
+                store.flush()
+                store.start(mixed=1)
+            with output.reading(step.folder) as db:
+                lang = _lang(output.accepted(db, step.count))
+            output.write_json(step.folder / "run.json", self._about(drawn, lang))
+            names = [one.part.source.name for one in drawn]
+            about = About("mix", lang, step.count, _FORMATS, {}, names, shlex.join(step.command))
+            summary = finish(step.folder, about, self.note, served=0, seconds=time.monotonic() - began)
+        except sqlite3.Error as error:
+            raise explain(error, step.folder) from error
+        finally:
+            store.close()
+        return self._ending(summary), summary, done
+
+    def _read(self, part: Part) -> Iterator[Sample]:
+        place = part.source.place
+        for sample in read_samples(place) if place.startswith("hf:") else output.samples_of(Path(place))():
+            if self.stopped:
+                raise StoppedError("interrupted; the same command continues")
+            yield sample
+
+    def _identity(self, drawn: Sequence[_Drawn]) -> str:
+        """All that shapes the mix."""
+        step = self.step
+        sources = [[d.part.source.name, str(d.part.share), d.part.most, d.digest] for d in drawn]
+        benchmarks = [[str(path), Inputs([path]).scan().digest] for path in step.against]
+        return json.dumps([__version__, sources, step.seed, step.count, step.dedup, benchmarks, step.id])
+
+    def _decide(self, drawn: Sequence[_Drawn], store: Store) -> None:
+        """A verdict for each drawn row, in the order of the sources and of their rows."""
+        check = _Check(self.step)
+        kept: list[list[int]] = [[] for _ in drawn]
+        verdicts: dict[tuple[int, int], tuple[str, str]] = {}
+        for source, row, sample in self._drawn_samples(drawn):
+            verdict = check(sample, source, f"{drawn[source].part.source.name}:{row + 1}")
+            if verdict is None:
+                kept[source].append(row)
+            else:
+                verdicts[source, row] = verdict
+            self.looked_at += 1
+        if self.step.count is not None:
+            for source, row in _surplus(drawn, kept, self.step.count):
+                verdicts[source, row] = (output.SURPLUS, "")
+        for place, (source, row, sample) in enumerate(self._drawn_samples(drawn)):
+            reason, detail = verdicts.get((source, row), (None, ""))
+            name = f"{drawn[source].part.source.name}:{row + 1}"
+            store.decide(name, [Decision(reason, dump(sample, detail))], [], place + 1)
+            if place % _FLUSH_EVERY == 0:
+                store.flush()
+
+    def _drawn_samples(self, drawn: Sequence[_Drawn]) -> Iterator[tuple[int, int, Sample]]:
+        for number, one in enumerate(drawn):
+            for row, sample in enumerate(self._read(one.part)):
+                if row in one.taken:
+                    yield number, row, sample
+
+    def _about(self, drawn: Sequence[_Drawn], lang: str) -> dict[str, Any]:
+        step = self.step
+        return {
+            "recipe": "mix",
+            "lang": lang,
+            "count": step.count,
+            "formats": list(_FORMATS),
+            "sources": {
+                d.part.source.name: {
+                    "rows": d.rows,
+                    "drawn": len(d.order),
+                    "share": str(d.part.share),
+                    "most": d.part.most,
+                }
+                for d in drawn
+            },
+            "dedup": list(step.dedup),
+            "decontaminate": [str(path) for path in step.against],
+            "export": {name: str(path) for name, path in step.export.items()},
+            "seed": step.seed,
+            "version": __version__,
+            "command": shlex.join(step.command),
+            "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+
+    def _ending(self, summary: Summary) -> Ending:
+        """Writes the exports; a mix that is short of its count is as whole as it can be."""
+        for name, path in self.step.export.items():
+            written = write_samples(output.samples_of(self.step.folder), open_format(name), path)
+            for what, counts in (("are left out", written.left_out), ("lose", written.lost)):
+                for reason, number in counts.items():
+                    self.note(f"{path}: {number} samples {what}: {reason}")
+        accepted, count = summary.falls.accepted, self.step.count
+        if not accepted or (count is not None and accepted < count):
+            goal = "" if count is None else f" of {count}"
+            common = ", ".join(f"{n} {reason}" for reason, n in summary.falls.rejected.most_common(3))
+            why = f" ({common})" if common else ""
+            return Ending(7, f"the sources are used up, {accepted}{goal} rows{why}; give more sources or larger shares")
+        return Ending()
+
+
+def _draw(part: Part, step: MixStep, read: Callable[[Part], Iterator[Sample]]) -> _Drawn:
+    """The rows of a source that take part. A row's rank hangs on its place alone: rows added at the end move none."""
+    rng = Random(f"{step.seed}:{step.id}:{part.source.name}")
+    ranks: list[tuple[float, int]] = []
+    digest = hashlib.blake2b(digest_size=16)
+    for row, sample in enumerate(read(part)):
+        ranks.append((rng.random(), row))
+        digest.update(dump(sample) + b"\n")
+    ranks.sort()
+    most = int(part.share * len(ranks) + Fraction(1, 2))
+    most = most if part.most is None else min(part.most, len(ranks))
+    order = [row for _, row in ranks[:most]]
+    return _Drawn(part, len(ranks), digest.hexdigest(), order, frozenset(order))
+
+
+def _surplus(drawn: Sequence[_Drawn], kept: Sequence[Sequence[int]], count: int) -> Iterator[tuple[int, int]]:
+    """What is beyond `count` rows: each source keeps its part of them, and what one lacks the others fill."""
+    quotas = shares_of(count, [len(one.order) for one in drawn], [len(rows) for rows in kept])
+    for number, one in enumerate(drawn):
+        there = set(kept[number])
+        for row in [row for row in one.order if row in there][quotas[number] :]:
+            yield number, row
+
+
+def shares_of(count: int, weights: Sequence[int], most: Sequence[int]) -> list[int]:
+    """`count` in the proportion of the weights by largest remainders, none above its `most`; others fill in."""
+    found = [0] * len(weights)
+    left = min(count, sum(most))
+    while left:
+        open_ = [n for n, limit in enumerate(most) if found[n] < limit]
+        total = sum(weights[n] for n in open_)
+        exact = {n: Fraction(left * weights[n], total) for n in open_}
+        by_remainder = sorted(open_, key=lambda n: (int(exact[n]) - exact[n], n))
+        ones = left - sum(int(part) for part in exact.values())
+        for place, n in enumerate(by_remainder):
+            more = min(int(exact[n]) + (place < ones), most[n] - found[n])
+            found[n] += more
+            left -= more
+    return found
+
+
+@dataclass(slots=True)
+class _Check:
+    """Why a row is not taken: it is in a benchmark, or too much like a row that was."""
+
+    step: MixStep
+    _benchmark: Benchmark = field(init=False)
+    _whole: dict[bytes, str] = field(init=False, default_factory=dict)
+    _novelty: NoveltyByScript = field(init=False, default_factory=NoveltyByScript)
+    _last: tuple[int, str, str] = field(init=False, default=(-1, "", ""))
+
+    def __post_init__(self) -> None:
+        self._benchmark = Benchmark(self.step.against)
+
+    def __call__(self, sample: Sample, source: int, name: str) -> tuple[str, str] | None:
+        met = self._benchmark.nearest(sample)
+        if met is not None:
+            return "contaminated", met.evidence
+        instruction, given, answer = parts(sample)
+        whole = key(f"{instruction}\n{given}\n{answer}")
+        if "exact" in self.step.dedup and whole in self._whole:
+            return "duplicate", Near(self._whole[whole], 1.0, "exact").evidence
+        # Instances of one task share its instruction, and stand side by side.
+        task = (source, str(sample.meta.get("id", name)).rpartition(".")[0], instruction)
+        if "rouge" in self.step.dedup and task != self._last:
+            near = self._novelty.nearest(instruction)
+            if near is not None:
+                return "novelty", near.evidence
+            self._novelty.add(name, instruction)
+            self._last = task
+        self._whole.setdefault(whole, name)
+        return None
+
+
+class Benchmark:
+    """Rows that must not be trained on; a sample meets one by the same text, or by too near an instruction."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Raises UsageError with the `file:line` of a row that holds no prompt."""
+        self._seen = Seen(NoveltyByScript())
+        for path in paths:
+            for row in Inputs([path]):
+                self._seen.add_instruction(f"{path.name}:{row.id}", str(row.fields["messages"][-1].content))
+        self._empty = not len(self._seen.novelty)
+
+    def nearest(self, sample: Sample) -> Near | None:
+        """The benchmark row that a turn of the user comes too close to."""
+        if self._empty:
+            return None
+        asked = [m.content for m in sample.messages if m.role == "user"] or [sample.text or ""]
+        return next((near for text in asked if (near := self._seen.nearest(text)) is not None), None)
+
+
+def _lang(samples: Iterable[Sample]) -> str:
+    """The language of most of the first samples, for the card."""
+    chinese = [cjk_share(parts(sample)[0]) >= 0.3 for sample in islice(samples, 200)]
+    return "zh" if 2 * sum(chinese) > len(chinese) else "en"
