@@ -80,7 +80,9 @@ def test_given_prompts_are_counted_and_rendered_with_their_later_turns(tmp_path:
 
 
 def test_without_an_earlier_run_it_is_assumed(tmp_path: Path) -> None:
-    found = estimated(work("alpaca", tmp_path, prices={"default": Price(1, 2)}))
+    found = estimated(
+        work("alpaca", tmp_path / "runs" / "one", prices={"default": Price(1, 2)})
+    )  # no other run beside it
     assert found.requests == (5, 18)  # 17 samples a task, a quarter of that, and one under way at the end
     assert found.basis.startswith("assumed, as no earlier run was found")
     assert found.seconds is None
