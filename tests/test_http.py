@@ -358,6 +358,30 @@ def test_a_large_answer_and_a_large_request() -> None:
     assert len(first.text) == len(second.text) == 1 << 20
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["Content-Length", "chunked"])
+def test_an_answer_without_end_is_refused_before_it_fills_the_memory(told: bool) -> None:
+    """And the connection is given up: what the server goes on to send is not read."""
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while sent < 100 << 20:
+            sent += 1 << 16
+            yield b"x" * (1 << 16)
+
+    async def main() -> None:
+        async def answer(request: web.Request) -> web.Response:
+            return web.Response(body=endless(), headers={"Content-Length": str(100 << 20)} if told else {})
+
+        async with app(web.post("/v1/chat/completions", answer)) as root:
+            http = Http(f"{root}/v1", model="m", api_key=None)
+            await closing(http, http.complete(ASK))
+
+    with pytest.raises(RequestRefused, match="answers with more than 16 MiB"):
+        asyncio.run(main())
+    assert sent < (4 << 20 if told else 32 << 20)  # what fits into the buffers of a socket
+
+
 def test_an_error_inside_a_200() -> None:
     async def main() -> None:
         inside = {"error": {"message": "upstream is busy", "code": 503}}

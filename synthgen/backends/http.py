@@ -31,6 +31,7 @@ KEEPALIVE_SECONDS = 4.0  # vLLM closes idle connections after 5 s
 LONGEST_RETRY_AFTER_SECONDS = 300.0
 LONGEST_MESSAGE_CHARS = 300  # servers repeat kilobytes of the request
 LARGEST_BYTES_BODY = 1 << 20  # aiohttp warns about more than that in one write
+LARGEST_ANSWER_BYTES = 1 << 24  # millions of tokens: no model writes that, a server that is broken does
 _LIMIT = b'"max_tokens":'
 _NO_SUCH_PATH = (404, 405, 501)
 _KEY_HINT = "set OPENAI_API_KEY, or name its variable with --api-key-env"
@@ -124,7 +125,7 @@ class Http(SideDoors):
             async with self._session.request(
                 method, url, data=data if body else None, timeout=timeout, allow_redirects=False
             ) as response:
-                return _Answer(response.status, response.headers, await response.read())
+                return _Answer(response.status, response.headers, await _whole(response, self.base_url))
         except _VENDOR as error:
             found = translate(error, self.base_url)
             reused = isinstance(data, _Body) and data.reused
@@ -178,6 +179,8 @@ class Http(SideDoors):
                 answer = await self._ask("GET", url, seconds=min(PROBE_SECONDS, self._timeout_seconds))
             except NotAllowed:
                 raise
+            except RequestRefused as error:
+                raise NotAllowed(f"{error}; correct --base-url") from error
             except BackendError as error:
                 why = _why(error.__cause__ or error)
                 raise NotAllowed(
@@ -222,6 +225,25 @@ class _Connector(aiohttp.TCPConnector):
             req.body.reused = hasattr(connection.protocol, "used_before")
         connection.protocol.used_before = True  # type: ignore[union-attr]
         return connection
+
+
+async def _whole(response: aiohttp.ClientResponse, url: str) -> bytes:
+    """The body, whatever its length is said to be. Raises RequestRefused for one that no memory should hold."""
+    length = response.content_length
+    if length is not None and length <= LARGEST_ANSWER_BYTES:
+        return await response.read()
+    parts, size = list[bytes](), 0
+    if length is None:
+        async for part in response.content.iter_any():
+            parts.append(part)
+            size += len(part)
+            if size > LARGEST_ANSWER_BYTES:
+                parts.clear()  # the error holds this frame as long as it lives
+                break
+        else:
+            return b"".join(parts)
+    response.close()  # the rest is not waited for
+    raise RequestRefused(f"{url} answers with more than {LARGEST_ANSWER_BYTES >> 20} MiB; that is no answer of a model")
 
 
 def _socket(address: tuple[Any, ...]) -> socket.socket:
@@ -356,13 +378,23 @@ def _short(text: str) -> str:
 
 def _retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     """Retry-After, given in seconds or as a date; None where it is absent or no time."""
-    given = next((value for name, value in headers.items() if name.lower() == "retry-after"), "").strip()
+    named = {name.lower(): value for name, value in headers.items()}
+    given = named.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,9}(?:\.\d*)?", given):
         seconds = float(given)
     else:
-        try:
-            when = parsedate_to_datetime(given)
-        except (ValueError, TypeError):
+        later = _moment(given)
+        if later is None:
             return None
-        seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+        # By the server's own clock, where it tells the time: ours may be wrong, or be set meanwhile.
+        seconds = (later - (_moment(named.get("date", "")) or datetime.now(UTC))).total_seconds()
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
+
+
+def _moment(given: str) -> datetime | None:
+    """The date of a header."""
+    try:
+        when = parsedate_to_datetime(given)
+    except (ValueError, TypeError):
+        return None
+    return when.replace(tzinfo=when.tzinfo or UTC)
