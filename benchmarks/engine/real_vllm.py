@@ -51,7 +51,7 @@ def vllm(bench: Bench) -> list[Row]:
 def _ours(url: str, source: Path, home: Path) -> tuple[float, int] | str:
     """(tokens a second, tokens) by the run's own result, files included; or what went wrong."""
     home.mkdir()
-    flags = ["--temperature", "0", "--max-tokens", str(TOKENS), "--json"]
+    flags = ["--temperature", "0", "--max-tokens", str(TOKENS), "--set", "cut=keep", "--json"]
     ran = respond([f"{url}/v1"], source, home / "run", *flags)
     wrong = trouble(ran, home / "run", PROMPTS)
     if wrong:
