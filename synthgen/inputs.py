@@ -48,13 +48,13 @@ class Inputs:
     def __iter__(self) -> Iterator[Seed]:
         """Raises UsageError with `file:line` at the first row that is no prompt."""
         taken = Fingerprints()
+        last: dict[str, int] = {}  # the number that an id which came again had then: all before it are taken
         for source in self._sources:
             for where, name, fields in _rows(source):
-                wanted = name or _content_id(fields)
-                unique, again = wanted, 1
+                wanted = unique = name or _content_id(fields)
                 while not taken.add(unique):
-                    again += 1
-                    unique = f"{wanted}~{again}"
+                    last[wanted] = last.get(wanted, 1) + 1
+                    unique = f"{wanted}~{last[wanted]}"
                 yield Seed(unique, fields, where)
 
     def scan(self, first: int | None = None) -> Scan:

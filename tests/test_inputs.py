@@ -89,6 +89,16 @@ def test_ids_stay_when_rows_move_and_differ_where_prompts_do_not(tmp_path: Path)
     assert sorted(before) == sorted(after)
 
 
+def test_equal_prompts_cost_no_more_than_different_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    add = Fingerprints.add
+    monkeypatch.setattr(Fingerprints, "add", lambda self, text: tried.append(text) or add(self, text))
+    prompts = Inputs([written(tmp_path / "a.jsonl", {"prompt": "x", "id": "a~3"}, *[{"prompt": "x", "id": "a"}] * 100)])
+    ids = [seed.id for seed in prompts]
+    assert ids == ["a~3", "a", "a~2", *(f"a~{n}" for n in range(4, 102))]
+    assert len(tried) <= 2 * len(ids)
+
+
 def test_a_scan_knows_a_file_that_has_grown(tmp_path: Path) -> None:
     rows = [{"prompt": f"prompt {n}"} for n in range(30)]
     before = Inputs([written(tmp_path / "p.jsonl", *rows[:20])]).scan()
