@@ -154,7 +154,17 @@ def test_the_key_is_never_repeated() -> None:
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("0", 0), ("1.5", 1.5), (" 7 ", 7), ("9999", 300), ("soon", None), ("-3", None), ("nan", None), ("", None)],
+    [
+        ("0", None),
+        ("0.0", None),
+        ("1.5", 1.5),
+        (" 7 ", 7),
+        ("9999", 300),
+        ("soon", None),
+        ("-3", None),
+        ("nan", None),
+        ("", None),
+    ],
 )
 def test_retry_after_in_seconds(value: str, seconds: float | None) -> None:
     error = refusal(503, {"RETRY-AFTER": value}, b"")
@@ -163,12 +173,15 @@ def test_retry_after_in_seconds(value: str, seconds: float | None) -> None:
 
 
 def test_retry_after_as_a_date() -> None:
-    for ahead, low, high in ((20, 15, 20), (-20, 0, 0), (9999, 300, 300)):
+    for ahead, low, high in ((20, 15, 20), (9999, 300, 300)):
         when = datetime.now(UTC) + timedelta(seconds=ahead)
         error = refusal(429, {"Retry-After": format_datetime(when, usegmt=True)}, b"")
         assert isinstance(error, BackendError)
         assert error.retry_after_seconds is not None
         assert low <= error.retry_after_seconds <= high
+    past = refusal(429, {"Retry-After": format_datetime(datetime.now(UTC) - timedelta(seconds=20), usegmt=True)}, b"")
+    assert isinstance(past, BackendError)
+    assert past.retry_after_seconds is None
 
 
 def test_retry_after_as_a_date_goes_by_the_servers_own_clock() -> None:

@@ -377,7 +377,10 @@ def _short(text: str) -> str:
 
 
 def _retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Retry-After, given in seconds or as a date; None where it is absent or no time."""
+    """Retry-After, given in seconds or as a date; None where it is absent or no time, and where it has passed.
+
+    Zero, or a date by a clock that is behind ours, would have all attempts spent within a moment: we pause as without.
+    """
     named = {name.lower(): value for name, value in headers.items()}
     given = named.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,9}(?:\.\d*)?", given):
@@ -388,7 +391,7 @@ def _retry_after_seconds(headers: Mapping[str, str]) -> float | None:
             return None
         # By the server's own clock, where it tells the time: ours may be wrong, or be set meanwhile.
         seconds = (later - (_moment(named.get("date", "")) or datetime.now(UTC))).total_seconds()
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
+    return min(seconds, LONGEST_RETRY_AFTER_SECONDS) if seconds > 0 else None
 
 
 def _moment(given: str) -> datetime | None:
