@@ -299,10 +299,12 @@ class Conveyor:
 
     def _finished(self, running: asyncio.Task[list[Outcome]]) -> None:
         place = self._running.pop(running, None)
-        if place is None or running.cancelled():
+        if place is None:
             return
-        error = running.exception()
-        if error is None:
+        error = None if running.cancelled() else running.exception()
+        if running.cancelled():  # `cancel` comes after the last decision: this is a recipe that cancelled itself
+            self._bug = RuntimeError(f"the task {place[1].id} was cancelled by its own recipe")
+        elif error is None:
             self._done[place[0]] = (place[1], running.result())
         elif isinstance(error, BudgetSpent):  # others may still be answered
             self.drain(Ending(error.exit_code, str(error)))

@@ -503,6 +503,25 @@ def test_a_bug_in_a_recipe_is_raised(stage: str, tmp_path: Path, monkeypatch: py
     assert len(run(tmp_path, alpaca, count=3).samples) == 3, "what was stored before the bug is whole"
 
 
+def test_a_task_that_its_recipe_cancels_is_a_bug_and_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from synthgen.recipes.alpaca import Alpaca
+
+    made, of = Alpaca.run, iter(range(1000))
+
+    async def cancelling(self: Alpaca, task: Task, ask: Ask) -> list[Outcome]:
+        if next(of) == 2:
+            raise asyncio.CancelledError
+        return await made(self, task, ask)
+
+    monkeypatch.setattr(Alpaca, "run", cancelling)
+    with pytest.raises(RuntimeError, match="the task 000002 was cancelled by its own recipe"):
+        run(tmp_path, alpaca, count=90)
+    monkeypatch.undo()
+    assert len(run(tmp_path, alpaca, count=90).samples) == 90
+
+
 class Finite(Recipe):
     """Three tasks and no more."""
 
