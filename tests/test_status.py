@@ -152,6 +152,19 @@ def test_events_of_a_run(tmp_path: Path, server: Faulty) -> None:
     assert noted.err == ""
 
 
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["lines", "events"])
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_run_outlasts_who_reads_of_it(stream: str, more: tuple[str, ...], tmp_path: Path) -> None:
+    """What is paid for is written, and the exit code says how it went, though `head` had enough."""
+    command = [sys.executable, "-m", "synthgen", "generate", "alpaca", "--out", "run", "--budget", "tokens=9", *more]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), **pipes) as process:
+        closed = getattr(process, stream)
+        closed.close()
+        assert process.wait(60) == 6
+    assert (tmp_path / "run" / "alpaca.jsonl").is_file()
+
+
 def test_report_is_written_anew_and_keeps_to_the_store(tmp_path: Path, server: Faulty) -> None:
     assert synthgen(*generate(server, "--count", "10", "--out", "run"), cwd=tmp_path).code == 0
     path = tmp_path / "run" / "report.json"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from synthgen.cli.say import as_json, fault, note, note_event
+from synthgen.cli.say import as_json, fault, note, note_event, outlasting
 
 if TYPE_CHECKING:
     from synthgen.budget import Budget
@@ -208,7 +208,8 @@ async def _generate(wish: Wish, budget: Budget | None, given: dict[str, Any]) ->
         result = await session.generate(watch)
     if budget is not None and result.ending.code in spending.CLEAN:
         spending.settle_up([result.folder])
-    _close(result, given)
+    with outlasting():
+        _close(result, given)
     return result.ending.code
 
 

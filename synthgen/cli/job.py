@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from synthgen.cli import generate
-from synthgen.cli.say import as_json, fault, note
+from synthgen.cli.say import as_json, fault, note, outlasting
 
 if TYPE_CHECKING:
     from synthgen.jobs.plan import Job
@@ -81,10 +81,11 @@ async def _run(job: Job, only: str | None, quiet: bool, json_: bool) -> int:
     code = exit_code(steps)
     if code in spending.CLEAN:
         running.settle()
-    if json_:
-        as_json({"event": "result", "exit_code": code, "job": job.name, "steps": list(map(_event, steps))})
-    else:
-        _close(job, steps, code)
+    with outlasting():
+        if json_:
+            as_json({"event": "result", "exit_code": code, "job": job.name, "steps": list(map(_event, steps))})
+        else:
+            _close(job, steps, code)
     for one in steps:
         if one.ending.line:
             fault(f"{one.step.id}: {one.ending.line}")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from synthgen.cli.say import as_json, note, note_event
+from synthgen.cli.say import as_json, note, note_event, outlasting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -152,13 +152,15 @@ class Watch:
             await asyncio.sleep(_PLAIN_SECONDS)
             for shown in self._shown:
                 self._tell(shown)
-                print(shown.line(), file=sys.stderr, flush=True)
+                with outlasting():
+                    print(shown.line(), file=sys.stderr, flush=True)
 
     async def _events(self) -> None:
         while True:
             for shown in self._shown:
                 self._tell(shown)
-                as_json({"event": "progress", "step": shown.step, **shown.counts()})
+                with outlasting():
+                    as_json({"event": "progress", "step": shown.step, **shown.counts()})
             await asyncio.sleep(_PLAIN_SECONDS)
 
     def _tell(self, shown: _Shown) -> None:
