@@ -52,8 +52,8 @@ class Pool:
         """`concurrency` is a server's, None finds it out; `timeout_seconds` is a request's, from its first sending."""
         self.notes: list[str] = []
         self.answered = False  # by anything at all, an error among it
-        self.on_change: Callable[[], None] | None = None  # `width` has grown
-        self.left: int | None = None  # requests that are still to come, where the caller knows
+        # Who is told when `width` has grown, and the requests that each has still to come; None: it cannot know yet.
+        self.users: dict[Callable[[], None], int | None] = {}
         self._learns = concurrency is None
         self._servers = [Server(backend, limit_of(backend, concurrency)) for backend in backends]
         self._retries = retries
@@ -241,9 +241,9 @@ class Pool:
                 self._fell(server, server.error)
             if isinstance(answer, NotAllowed):
                 self._refuse(server, answer)
-        if self.on_change is not None and (server.limit.most_now > before or server.out != was_out):
-            self.on_change()
-        if self._line:
+        if server.limit.most_now > before or server.out != was_out:
+            self._grown()
+        elif self._line:
             self._dispatch()
 
     def _fell(self, server: Server, error: BackendError) -> None:
@@ -283,7 +283,7 @@ class Pool:
             return live
         alone = any(server.out for server in live) and not any(server.serves for server in self._servers)
         free = [server for server in live if server.may(now, alone=alone)]
-        if self.left is not None and len(self._servers) > 1:
+        if len(self._servers) > 1 and self.users and None not in self.users.values():
             free = [server for server in free if not self._too_slow(server, now)]
         return free
 
@@ -304,7 +304,7 @@ class Pool:
         if not faster:
             return False
         per_second = sum(other.limit.most_now / other.seconds for other in faster)
-        wait_seconds = (len(self._line) + (self.left or 0)) / per_second
+        wait_seconds = (len(self._line) + sum(filter(None, self.users.values()))) / per_second
         return server.next_seconds(now) > wait_seconds + min(other.worst_seconds for other in faster)
 
     def _dispatch(self) -> None:
@@ -369,8 +369,8 @@ class Pool:
         return task
 
     def _grown(self) -> None:
-        if self.on_change is not None:
-            self.on_change()
+        for tell in self.users:
+            tell()
         self._dispatch()
 
     async def _doubt(self, asked: Asked[Server]) -> None:

@@ -104,7 +104,6 @@ class Conveyor:
         self._started = 0
         self._exhausted = False
         self._last_accepted = 0
-        self.accepted_before = 0
         self._recent: deque[str] = deque(maxlen=OF_LAST)
         self._running: dict[asyncio.Task[list[Outcome]], tuple[int, Task]] = {}
         self._bug: BaseException | None = None
@@ -156,7 +155,6 @@ class Conveyor:
     def _taken_up(self) -> None:
         self.board.failed = len(self.store.failures())
         self._started = self._decided
-        self.accepted_before = self.board.accepted
 
     def _take_up(self, rows: Sequence[tuple[int, str, str | None, bytes]]) -> None:
         entered: list[tuple[str, str]] = []
@@ -169,7 +167,7 @@ class Conveyor:
 
     async def run(self) -> Ending:
         """Work until the target is reached, the tasks are used up, or there is a reason to stop."""
-        self._servers.on_change = self._wake.set
+        self._servers.users[self._wake.set] = None
         try:
             while self._ending is None:
                 await self._start_some()
@@ -178,10 +176,9 @@ class Conveyor:
                 await self._wake.wait()
                 self._wake.clear()
                 self._decide_ready()
-        except BaseException:
+        finally:
+            del self._servers.users[self._wake.set]
             await self.cancel()
-            raise
-        await self.cancel()
         self.store.flush()
         if self._ending is not None and self._ending.code:
             return self._ending
@@ -271,7 +268,7 @@ class Conveyor:
                 self._ahead.append(task)
         if self._made_all or self.plan.count is not None:
             left = len(self._ahead) if self._made_all else self._window()
-            self._servers.left = min(left, max(0, self._worth_starting() - len(self._running)))
+            self._servers.users[self._wake.set] = min(left, max(0, self._worth_starting() - len(self._running)))
         return self._ahead.popleft() if self._ahead else None
 
     def _window(self) -> int:

@@ -300,6 +300,15 @@ def test_one_common_prefix_leaves_no_server_idle() -> None:
     assert Counter(s.done for s in servers) == {160: 4}
 
 
+@pytest.mark.parametrize("left", [None, 1000])
+def test_the_end_of_one_step_is_not_that_of_another_on_the_same_servers(left: int | None) -> None:
+    fast, slow = Server(8, 1.0, name="fast"), Server(8, 20.0, name="slow")
+    pool = Pool([fast, slow], concurrency=8)
+    pool.users[lambda: None] = left
+    run(work(pool, 400))
+    assert slow.done > 16
+
+
 def test_memory_of_homes_is_bounded() -> None:
     async def main() -> None:
         pool = Pool([Server(64, 0.001, name=f"s{k}") for k in range(2)], concurrency=64)
@@ -319,11 +328,13 @@ def test_the_width_follows_the_servers_and_is_told() -> None:
         pool = Pool(servers, concurrency=None)
         assert pool.width == 40
         told: list[int] = []
-        pool.on_change = lambda: told.append(pool.width)
+        others: list[int] = []
+        pool.users = {lambda: told.append(pool.width): None, lambda: others.append(pool.width): None}
         asked = [asyncio.ensure_future(pool.complete(ASK, str(n))) for n in range(400)]
         await asyncio.sleep(0.9)
         assert pool.width > 160
         assert max(told) >= pool.width
+        assert others == told, "steps that share a pool all hear of it"
         servers[0].die()
         await asyncio.sleep(0.5)
         assert pool.width < 120

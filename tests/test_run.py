@@ -519,7 +519,9 @@ def test_a_task_that_its_recipe_cancels_is_a_bug_and_not_left_out(
     with pytest.raises(RuntimeError, match="the task 000002 was cancelled by its own recipe"):
         run(tmp_path, alpaca, count=90)
     monkeypatch.undo()
-    assert len(run(tmp_path, alpaca, count=90).samples) == 90
+    whole = run(tmp_path, alpaca, count=90)
+    assert len(whole.samples) == 90
+    assert whole.asking.speaker("default").pool.users == {}, "a conveyor that has ended leaves the pool"
 
 
 class Finite(Recipe):

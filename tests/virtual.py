@@ -170,7 +170,7 @@ async def work(pool: Pool, requests: int, *, until: float = 1e9, prefixes: int =
     failed: list[BaseException] = []
     running: set[asyncio.Task[None]] = set()
     wake = asyncio.Event()
-    pool.on_change = wake.set
+    pool.users[wake.set] = None
 
     async def one(n: int) -> None:
         await pool.complete(Request("m", f"{n % prefixes:04} " + "x" * 40), str(n))
@@ -189,7 +189,7 @@ async def work(pool: Pool, requests: int, *, until: float = 1e9, prefixes: int =
             running.add(task)
             task.add_done_callback(finished)
             started += 1
-            pool.left = requests - started
+            pool.users[wake.set] = requests - started
         await wake.wait()
         wake.clear()
     for task in running:
