@@ -276,25 +276,29 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """A connection to a run. Raises StoreError when the file is of another version or no run at all."""
     try:
         if read_only:
-            # On a disk that cannot be written SQLite has no place for its shared memory: without a log beside the
-            # file nobody writes, and it may be taken as it stands.
-            alone = not path.with_name(f"{path.name}-wal").exists() and not os.access(path.parent, os.W_OK)
-            mode = "mode=ro&immutable=1" if alone else "mode=ro"
-            db = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
+            db = sqlite3.connect(f"{path.absolute().as_uri()}?{_mode(path)}", uri=True, isolation_level=None)
         else:
             db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     except sqlite3.Error as error:
         raise explain(error, path.parent) from error
     try:
         _check(db, path, new=not read_only)  # before anything is written: it may be somebody else's
+        for pragma in ("query_only=1",) if read_only else _PRAGMAS:
+            db.execute(f"pragma {pragma}")
         if not read_only:
-            for pragma in _PRAGMAS:
-                db.execute(f"pragma {pragma}")
             db.executescript(_TABLES)
     except (StoreError, sqlite3.Error) as error:
         db.close()
         raise explain(error, path.parent) from error
     return db
+
+
+def _mode(path: Path) -> str:
+    """How a reader opens it: the last one that may write clears SQLite's files away, one that may not leaves them."""
+    if os.access(path.parent, os.W_OK) and os.access(path, os.W_OK):
+        return "mode=rw"
+    # SQLite may have no place for its shared memory here: without a log beside the file it may be taken as it stands.
+    return "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "mode=ro&immutable=1"
 
 
 def _check(db: sqlite3.Connection, path: Path, *, new: bool) -> None:

@@ -219,6 +219,17 @@ def test_a_reader_sees_what_is_committed_while_a_run_is_live(tmp_path: Path) -> 
     asyncio.run(main())
 
 
+def test_looking_leaves_nothing_beside_the_run(tmp_path: Path) -> None:
+    _saved(tmp_path, (KEY, Completion("x")))
+    before = sorted(tmp_path.iterdir())
+    db = store.connect(tmp_path / "run.sqlite", read_only=True)
+    assert db.execute("select count(*) from completion").fetchone() == (1,)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        db.execute("delete from completion")
+    db.close()
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_a_full_disk_stops_the_run_and_keeps_what_was_stored(tmp_path: Path) -> None:
     async def main() -> None:
         opened = Store(tmp_path)
