@@ -20,6 +20,10 @@ ONE = "steps: [{id: a, recipe: alpaca}]\n"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.jsonl").write_text('{"instruction": "Name a river.", "input": "", "output": "Rhine"}\n')
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    late = '{"instruction": "Name a river.", "input": "", "output": "Rhine"}\n{"instruction": 3, "output": ""}\n'
+    (tmp_path / "late.jsonl").write_text(late)
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "Name a river."}\n')
     return tmp_path
 
@@ -100,6 +104,12 @@ STEPS = [
     ("steps: [{id: a, mix: {own.jsonl: all}}]", "mix: own.jsonl must be a number"),
     ("steps: [{id: a, mix: {gone.jsonl: 1}}]", "'gone.jsonl' is neither a step of this job nor a run nor a file"),
     ("steps: [{id: a, mix: {prompts.jsonl: 1}}]", "prompts.jsonl:1: a row of no known format"),
+    ("steps: [{id: a, mix: {late.jsonl: 1}}]", "mix: late.jsonl:2: no alpaca row: instruction must be text, found int"),
+    ("steps: [{id: a, mix: {own.jsonl: 1}, decontaminate: late.jsonl}]", "decontaminate: late.jsonl:2: instruction: instruction must"),
+    ("models: {default: {model: m}}\n" + ONE, "2: step 'a': default: --model m: where is it served?"),
+    ("models: {default: {model: m, base_url: x.y}}\n" + ONE, "2: step 'a': default: --base-url x.y: a URL such"),
+    ("steps: [{id: a, recipe: alpaca, model: 'openai:m'}]", "1: step 'a': default: --model openai:NAME: OPENAI_API_KEY is not set"),
+    ("models: {default: {model: m, base_url: http://x}}\nsteps: [{id: a, recipe: alpaca, batch: vllm-file}]", "2: step 'a': default: --batch vllm-file asks no server"),
     ("steps: [{id: a, mix: {own.jsonl: 1}, count: 0}]", "count must be at least 1"),
     ("steps: [{id: a, mix: {own.jsonl: 1}, dedup: [rogue]}]", "no method is called 'rogue'; did you mean rouge?"),
     ("steps: [{id: a, mix: {own.jsonl: 1}, decontaminate: [gone.jsonl]}]", "decontaminate: gone.jsonl: no such file"),
@@ -167,6 +177,16 @@ def test_a_folder_of_another_recipe(tmp_path: Path) -> None:
     assert "runs/job/a: holds a run of alpaca (en), not of self-instruct (en)" in said
     done = synthgen("run", job("steps: [{id: a, mix: {own.jsonl: 1}}]"), cwd=tmp_path)
     assert (done.returncode, "holds a run of alpaca, not a mix" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_judge_with_a_server_of_its_own_answers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    models = "models: {{default: {{model: m, base_url: http://x}}, judge: {judge}}}\n"
+    steps = "steps: [{id: a, recipe: alpaca, batch: openai}]"
+    for judge, batch in (("{model: j, base_url: http://y}", None), ("{serve: j}", None), ("{model: j}", "openai")):
+        (step,) = read_job(job(models.format(judge=judge) + steps), _Options(), ()).steps
+        assert isinstance(step, RecipeStep)
+        assert (step.batches("default"), step.batches("judge")) == ("openai", batch)
 
 
 def test_what_a_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

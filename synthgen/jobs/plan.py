@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
@@ -64,9 +64,16 @@ class RecipeStep:
     models: Mapping[str, Model]
 
     def batches(self, role: str) -> str | None:
-        """How the step asks this role in files, None where it waits for answers."""
-        spec = self.wish.models.get(role) or self.wish.models["default"]
-        return None if self.models[role].serve else spec.batch
+        """How the step asks this role in files, None where it waits for answers: as `generate` does it."""
+        model = self.models[role]
+        if model.serve or (role != "default" and model.spec.base_urls):  # a server of its own answers at once
+            return None
+        return self.wish.models["default"].batch
+
+    def spec(self, role: str) -> ModelSpec:
+        """How the role is reached, where the job does not start the server itself."""
+        timeout_seconds = self.wish.effort.timeout_seconds
+        return replace(self.models[role].spec, timeout_seconds=timeout_seconds, batch=self.batches(role))
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,11 +179,7 @@ class Running:
         def note(text: str) -> None:
             self._show.note(text, step.id)
 
-        timeout = step.wish.effort.timeout_seconds
-        specs = {
-            role: replace(model.spec, timeout_seconds=timeout, batch=step.batches(role))
-            for role, model in step.models.items()
-        }
+        specs = {role: step.spec(role) for role in step.models}
         # In a thread: long inputs are read whole here, and the other steps go on meanwhile.
         planned = await asyncio.to_thread(Session, replace(step.wish, models=specs), lambda _: None)
         asked = _digest([await asyncio.to_thread(planned.asked), _described(step)])

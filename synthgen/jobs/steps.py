@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -11,8 +12,10 @@ from typing import Any
 import click
 
 from synthgen import output, recipes
+from synthgen.backends import ModelSpec, open_backends
 from synthgen.errors import SynthgenError, UsageError
 from synthgen.formats import open_format
+from synthgen.inputs import Inputs
 from synthgen.jobs.plan import MixStep, Model, Options, Part, RecipeStep, Source
 from synthgen.jobs.tree import Faults, Value, known_pairs, near
 from synthgen.jobs.values import number, text, texts
@@ -38,6 +41,7 @@ class Reading:
     seed: int = 0
     models: Mapping[str, Model] = field(default_factory=dict)
     ids: dict[str, int] = field(default_factory=dict)
+    checked: set[ModelSpec] = field(default_factory=set)
 
 
 def read_recipe_step(
@@ -72,7 +76,21 @@ def read_recipe_step(
         faults.add(found["batch"].line, "batch: the job serves this model itself, which answers at once; leave it out")
     prices = {role: model.price for role, model in models.items() if model.price is not None}
     wish = replace(wish, prices=prices | dict(wish.prices))
-    return RecipeStep(name, one.line, folder, wish, reads, models), reads
+    step = RecipeStep(name, one.line, folder, wish, reads, models)
+    _check_models(step, state)
+    return step, reads
+
+
+def _check_models(step: RecipeStep, state: Reading) -> None:
+    """What a specification lacks, an address or a key: told before another step has asked for hours."""
+    for role, model in step.models.items():
+        spec = step.spec(role)
+        if model.serve is None and spec not in state.checked:
+            state.checked.add(spec)
+            try:
+                open_backends(spec)
+            except UsageError as error:
+                state.faults.add(step.line, f"step {step.id!r}: {role}: {error}")
 
 
 def _kind(value: Value, recipe: str | None, faults: Faults) -> type[Recipe] | None:
@@ -205,7 +223,7 @@ def read_mix(name: str, one: Value, names: Sequence[str], state: Reading) -> tup
     against = texts(found.get("decontaminate"), "decontaminate", faults)
     for place in against:
         try:
-            row_files(Path(place))
+            Inputs([Path(place)]).scan()
         except UsageError as error:
             faults.add(found["decontaminate"].line, f"decontaminate: {error}")
     export = _export(found.get("export"), faults)
@@ -236,10 +254,11 @@ def _parts(value: Value, names: Sequence[str], state: Reading) -> Iterator[Part]
 
 
 def _holds_samples(source: Source, line: int, faults: Faults) -> bool:
-    """Whether the first row of what lies on the disk is a sample; prompts alone are none."""
+    """Whether every row of what lies on the disk is a sample; prompts alone are none."""
+    path = Path(source.place)
     try:
         if source.step is None and not source.place.startswith("hf:"):
-            next(iter(output.samples_of(Path(source.place))()), None)
+            deque(output.samples_of(path)(), maxlen=0)
     except SynthgenError as error:
         faults.add(line, f"mix: {error}")
         return False
