@@ -19,7 +19,9 @@ ONE = "steps: [{id: a, recipe: alpaca}]\n"
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "own.jsonl").write_text('{"instruction": "Name a river.", "input": "", "output": "Rhine"}\n')
+    (tmp_path / "runs" / "job" / "a").mkdir(parents=True)
+    for name in ("own.jsonl", "one.jsonl", "runs/job/a/own.jsonl"):
+        (tmp_path / name).write_text('{"instruction": "Name a river.", "input": "", "output": "Rhine"}\n')
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     late = '{"instruction": "Name a river.", "input": "", "output": "Rhine"}\n{"instruction": 3, "output": ""}\n'
@@ -115,6 +117,10 @@ STEPS = [
     ("steps: [{id: a, mix: {own.jsonl: 1}, decontaminate: [gone.jsonl]}]", "decontaminate: gone.jsonl: no such file"),
     ("steps: [{id: a, mix: {own.jsonl: 1}, export: {alpacca: x}}]", "no format is called 'alpacca'"),
     ("steps: [{id: a, mix: {own.jsonl: 1}, export: {alpaca: .}}]", "is a folder"),
+    ("steps: [{id: a, mix: {own.jsonl: 1}, export: {alpaca: own.jsonl}}]", "step 'a' reads own.jsonl, which it makes itself"),
+    ("steps: [{id: a, mix: {one.jsonl: 1}, export: {alpaca: own.jsonl}}, {id: b, mix: {own.jsonl: 1}}]", "step 'b' reads own.jsonl, which the step 'a' makes; write a"),
+    ("steps: [{id: a, mix: {one.jsonl: 1}, export: {alpaca: x}}, {id: b, mix: {one.jsonl: 1}, export: {sharegpt: ./x}}]", "export: x is made by a too"),
+    ("steps: [{id: a, recipe: alpaca}, {id: b, recipe: respond, input: runs/job/a/own.jsonl}]", "step 'b' reads runs/job/a/own.jsonl, which the step 'a' makes"),
     ("steps: [{id: a, recipe: alpaca, seeds: '${NOT_SET_HERE}/x'}]", "${NOT_SET_HERE}: the environment has no such"),
     ("steps: [{id: a, id: b, recipe: alpaca}]", "'id' is there twice"),
     ("name: !!python/object/apply:os.system ['true']\n" + ONE, "the tag !!python/object/apply:os.system is not allowed"),
@@ -167,7 +173,7 @@ def test_all_faults_in_one_message(tmp_path: Path) -> None:
     head, *lines = done.stderr.splitlines()
     assert head == "error: job.yaml: 5 faults, nothing was asked:"
     assert [line.split(": ", 1)[0] for line in lines] == ["job.yaml:1", "job.yaml:2", *["job.yaml:4"] * 3]
-    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "runs" / "job" / "job.json").exists()
 
 
 def test_a_folder_of_another_recipe(tmp_path: Path) -> None:

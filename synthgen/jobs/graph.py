@@ -1,9 +1,11 @@
-"""Which step reads which: circles, and steps that read a later one."""
+"""Which step reads which: circles, steps that read a later one, and files that one makes and another reads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from synthgen.jobs.plan import MixStep, Step
 from synthgen.jobs.tree import Faults
 
 
@@ -38,3 +40,29 @@ def _circle(start: str, reads: Mapping[str, Sequence[str]]) -> list[str]:
                 seen.add(other)
                 ways.append([*way, other])
     return []
+
+
+def check_files(steps: Sequence[Step], faults: Faults) -> None:
+    """What a step makes is read by the step's id: nobody waits for a path."""
+    made = {step.folder.resolve(): step.id for step in steps}
+    for step in steps:
+        for path in step.export.values() if isinstance(step, MixStep) else ():
+            other = made.setdefault(path.resolve(), step.id)
+            if other != step.id:
+                faults.add(step.line, f"export: {path} is made by {other} too; give each step a file of its own")
+    for step in steps:
+        for place in _places(step):
+            path = Path(place).resolve()
+            maker = next((made[one] for one in (path, *path.parents) if one in made), None)
+            if maker == step.id:
+                faults.add(step.line, f"step {maker!r} reads {place}, which it makes itself; give it another export")
+            elif maker is not None and maker not in step.reads:
+                hint = f"write {maker}, and it waits for it"
+                faults.add(step.line, f"step {step.id!r} reads {place}, which the step {maker!r} makes; {hint}")
+
+
+def _places(step: Step) -> Sequence[str]:
+    """What lies on the disk and is read."""
+    if isinstance(step, MixStep):
+        return [part.source.place for part in step.parts] + [str(path) for path in step.against]
+    return [*step.wish.input, *step.wish.seeds, *map(str, step.wish.novel_against)]

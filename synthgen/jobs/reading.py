@@ -67,7 +67,9 @@ def _steps(value: Value | None, top: Value, state: Reading) -> tuple[Step, ...]:
     names = [name for name, _ in written]
     steps = [_step(name, one, names, state) for name, one in written]
     graph.check([(name, one.line, reads) for (name, one), (_, reads) in zip(written, steps, strict=True)], faults)
-    return tuple(step for step, _ in steps if step is not None)
+    found = tuple(step for step, _ in steps if step is not None)
+    graph.check_files(found, faults)
+    return found
 
 
 def _step(name: str, one: Value, names: Sequence[str], state: Reading) -> tuple[Step | None, tuple[str, ...]]:
