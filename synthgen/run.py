@@ -47,10 +47,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ended: the exit code and one line that says why, empty when all is done."""
+    """How a run ended: the exit code, one line that says why, empty when all is done; `whole`: no task is left."""
 
     code: int = 0
     line: str = ""
+    whole: bool = False
 
 
 @dataclass(slots=True)
@@ -186,7 +187,8 @@ class Conveyor:
             return self._last
         if self.board.failed:
             again = "those after which nothing was accepted" if self.recipe.grows else "them"
-            return Ending(5, f"{self.board.failed} requests failed for good; the same command asks {again} again")
+            said = f"{self.board.failed} requests failed for good; the same command asks {again} again"
+            return Ending(5, said, whole=True)
         short = self.plan.count is not None and not self._reached()
         if self._exhausted and (short or not self.board.accepted):
             goal = "" if self.plan.count is None else f" of {self.plan.count}"

@@ -33,8 +33,6 @@ from synthgen.store import Store, holder
 
 # The job's exit code is that of the step which ended worst: a user's stop, a bug, the disk, the file, the server, ...
 SEVERITY = (143, 130, 70, 3, 2, 4, 6, 7, 5)
-# A dataset with failed tasks is whole, and what reads it goes on; after another ending it is not what was asked for.
-_GOES_ON = (0, 5)
 
 
 class Tells(Protocol):
@@ -161,8 +159,10 @@ class Running:
             if other not in self._tasks:  # --only: it was there
                 continue
             await asyncio.wait([self._tasks[other]])
-            ending = self._tasks[other].result().ending
-            if ending.code not in _GOES_ON:
+            before = self._tasks[other].result()
+            ending, there = before.ending, before.summary is not None and before.summary.falls.accepted
+            # A dataset with failed tasks is whole; after another ending it is not what was asked for.
+            if ending.code and not (ending.whole and there):
                 return Ending(ending.code, f"not begun, as {other} ended with {ending.code}")
             if ending.code:
                 self._show.note(f"goes on with what {other} has, though some of its requests failed", step.id)
