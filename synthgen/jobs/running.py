@@ -243,8 +243,9 @@ def _served(step: Step) -> tuple[Serve, ...]:
 
 
 def _described(step: RecipeStep) -> list[Any]:
+    """Who answers for each role; where, and on how many servers, changes no answer."""
     models = step.models.items()
-    return [[role, m.spec.name, list(m.spec.base_urls), repr(m.serve), step.batches(role)] for role, m in models]
+    return [[role, m.spec.name or list(m.spec.base_urls), list(m.serve.args) if m.serve else []] for role, m in models]
 
 
 def _digest(value: Any) -> str:
