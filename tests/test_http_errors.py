@@ -188,7 +188,7 @@ def test_retry_after_as_a_date_goes_by_the_servers_own_clock() -> None:
     """Ours may be hours away from it."""
     then = datetime(2001, 2, 3, 4, 5, tzinfo=UTC)
     later, now = (format_datetime(then + timedelta(seconds=s), usegmt=True) for s in (20, 0))
-    for date, seconds in ((now, 20), ("yesterday", 0)):
+    for date, seconds in ((now, 20), ("yesterday", None)):
         error = refusal(429, {"Retry-After": later, "date": date}, b"")
         assert isinstance(error, BackendError)
         assert error.retry_after_seconds == seconds

@@ -8,8 +8,6 @@ import re
 import socket
 import ssl
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from errno import ECONNREFUSED
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -28,7 +26,6 @@ from synthgen.types import Capabilities, Completion, Request
 CONNECT_SECONDS = 10.0
 PROBE_SECONDS = 30.0
 KEEPALIVE_SECONDS = 4.0  # vLLM closes idle connections after 5 s
-LONGEST_RETRY_AFTER_SECONDS = 300.0
 LONGEST_MESSAGE_CHARS = 300  # servers repeat kilobytes of the request
 LARGEST_BYTES_BODY = 1 << 20  # aiohttp warns about more than that in one write
 LARGEST_ANSWER_BYTES = 1 << 24  # millions of tokens: no model writes that, a server that is broken does
@@ -188,7 +185,7 @@ class Http(SideDoors):
                 ) from error
             if pause_seconds is None or (answer.status not in (429, 500, 502, 503, 504)):
                 break
-            await asyncio.sleep(min(_retry_after_seconds(answer.headers) or pause_seconds, 5.0))
+            await asyncio.sleep(min(wire.retry_after_seconds(answer.headers) or pause_seconds, 5.0))
         return answer
 
     async def _has_completions(self) -> bool | None:
@@ -364,7 +361,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, *, hide: str =
         what = "--model" if fault.code in ("model_not_found", "NotFoundError") or "model" in said else "--base-url"
         return NotAllowed(f"nothing is served there ({text}); correct {what}")
     if status in (408, 409, 423, 425, 429) or status >= 500:
-        later, busy = _retry_after_seconds(headers), status in (429, 503)
+        later, busy = wire.retry_after_seconds(headers), status in (429, 503)
         return BackendError(text, retry_after_seconds=later, busy=busy, died=ENGINE_DEAD in fault.message)
     if fault.param == "max_tokens" and "at least 1, got 0" in said:
         return RequestRefused(f"the prompt fills the context and leaves no room for an answer ({text})")
@@ -374,30 +371,3 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, *, hide: str =
 def _short(text: str) -> str:
     text = wire.one_line(text)
     return text if len(text) <= LONGEST_MESSAGE_CHARS else text[: LONGEST_MESSAGE_CHARS - 1] + "…"
-
-
-def _retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Retry-After, given in seconds or as a date; None where it is absent or no time, and where it has passed.
-
-    Zero, or a date by a clock that is behind ours, would have all attempts spent within a moment: we pause as without.
-    """
-    named = {name.lower(): value for name, value in headers.items()}
-    given = named.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,9}(?:\.\d*)?", given):
-        seconds = float(given)
-    else:
-        later = _moment(given)
-        if later is None:
-            return None
-        # By the server's own clock, where it tells the time: ours may be wrong, or be set meanwhile.
-        seconds = (later - (_moment(named.get("date", "")) or datetime.now(UTC))).total_seconds()
-    return min(seconds, LONGEST_RETRY_AFTER_SECONDS) if seconds > 0 else None
-
-
-def _moment(given: str) -> datetime | None:
-    """The date of a header."""
-    try:
-        when = parsedate_to_datetime(given)
-    except (ValueError, TypeError):
-        return None
-    return when.replace(tzinfo=when.tzinfo or UTC)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 import orjson
@@ -12,6 +14,7 @@ import orjson
 from synthgen.errors import BackendError, RequestRefused
 from synthgen.types import Completion, FinishReason, Message, Request, ToolCall
 
+LONGEST_RETRY_AFTER_SECONDS = 300.0
 MOST_STOPS = 4  # vLLM and OpenAI refuse a fifth
 _FIELDS = (
     "temperature", "top_p", "top_k", "max_tokens", "presence_penalty", "frequency_penalty", "repetition_penalty",
@@ -270,3 +273,30 @@ def context_tokens(model: str, entries: Sequence[Mapping[str, Any]]) -> int | No
         if isinstance(known.get("max_model_len"), int):
             return int(known["max_model_len"])
     return None
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """Retry-After, given in seconds or as a date; None where it is absent or no time, and where it has passed.
+
+    Zero, or a date by a clock that is behind ours, would have all attempts spent within a moment: we pause as without.
+    """
+    named = {name.lower(): value for name, value in headers.items()}
+    given = named.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,9}(?:\.\d*)?", given):
+        seconds = float(given)
+    else:
+        later = _moment(given)
+        if later is None:
+            return None
+        # By the server's own clock, where it tells the time: ours may be wrong, or be set meanwhile.
+        seconds = (later - (_moment(named.get("date", "")) or datetime.now(UTC))).total_seconds()
+    return min(seconds, LONGEST_RETRY_AFTER_SECONDS) if seconds > 0 else None
+
+
+def _moment(given: str) -> datetime | None:
+    """The date of a header."""
+    try:
+        when = parsedate_to_datetime(given)
+    except (ValueError, TypeError):
+        return None
+    return when.replace(tzinfo=when.tzinfo or UTC)
