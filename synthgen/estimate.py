@@ -130,7 +130,7 @@ async def rehearse(work: Work, most: int = _MANY) -> list[list[Asked]]:
         tasks = islice(tasks, _FEW)
     else:
         # At the start of a run the first will do: to reach those that are left takes reading all before them.
-        first, step = (0, 1) if most <= _FEW else (work.decided, ceil(work.tasks / most))
+        first, step = (0, 1) if most <= _FEW else (work.decided, max(1, ceil(work.tasks / most)))
         tasks = islice(tasks, first, first + most * step, step)
     answer = recipe.rehearsed(work.seeds)
     found = []

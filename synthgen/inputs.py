@@ -14,13 +14,16 @@ from synthgen.dedup import Fingerprints, cjk_share
 from synthgen.errors import ParseError, UsageError
 from synthgen.formats import sniff_format
 from synthgen.formats.messages import read_messages
+from synthgen.formats.turns import from_json
 from synthgen.rows import read_rows
 from synthgen.rows.text import Row
 from synthgen.types import Message, Sample, Seed
 
 # The first column that is there is the prompt.
 _COLUMNS = ("prompt", "question", "instruction", "text", "turns", "messages", "conversations")
+_LISTS = ("turns", "messages", "conversations")
 _REFERENCES = ("output", "response", "answer", "completion", "reference")
+_READ = frozenset({*_COLUMNS, *_REFERENCES, "id", "input", "system", "system_prompt", "history"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,8 @@ class Scan:
 
 class Inputs:
     """Prompts as seeds, in order. Each has the fields `messages` (what was said so far, the user last), `turns` (what
-    the user will say after the answer), `split` (Alpaca's instruction and input, or None) and `reference`.
+    the user will say after the answer), `split` (Alpaca's instruction and input, or None), `reference`, and `columns`
+    (the row's others that are text or numbers) where there are any.
 
     An id is the row's own, else made from its content, so that it stays when rows are added or moved; ids are unique.
     Rows are never held all at once.
@@ -82,7 +86,9 @@ def _rows(source: str | Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield where, str(sample.meta.get("id", "")), _of_sample(sample, where)
         return
     for row in read_rows(source):
-        yield row.where, _name(row), _of_row(row)
+        found = _of_row(row)
+        more = {k: v for k, v in row.fields.items() if k not in _READ and isinstance(v, str | int | float)}
+        yield row.where, _name(row), {**found, "columns": more} if more else found
 
 
 def _name(row: Row) -> str:
@@ -103,6 +109,8 @@ def _of_row(row: Row) -> dict[str, Any]:
     else:
         there = ", ".join(list(fields)[:12]) or "none"
         raise UsageError(f"{row.where}: no prompt (columns: {there}); name one of them {', '.join(_COLUMNS[:-1])}")
+    if isinstance(value, str) and column in _LISTS:
+        value = _list(row, column, value)
     if isinstance(value, str):
         return _of_text(row, column, value)
     if isinstance(value, list) and all(isinstance(turn, str) for turn in value):
@@ -112,23 +120,45 @@ def _of_row(row: Row) -> dict[str, Any]:
             return _of_turns(read_messages(value), row.where)
         member = sniff_format(fields)
         if member is not None:
-            return _of_sample(member.read(fields), row.where)
+            return _of_sample(member.read({**fields, column: value}), row.where)
         return _of_turns(read_messages(value), row.where)
     except ParseError as error:
         raise UsageError(f"{row.where}: {column}: {error}; fix or delete the row") from None
 
 
+def _list(row: Row, column: str, text: str) -> Any:
+    """What a table holds as the JSON text of a list."""
+    try:
+        value = from_json(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, list):
+        raise UsageError(f"{row.where}: {column} must be a list of turns, or the JSON text of one; fix the row")
+    return value
+
+
 def _of_text(row: Row, column: str, text: str) -> dict[str, Any]:
     # Beside any other column one named input is not a part of the prompt.
     given = _text(row, "input") if column == "instruction" else ""
-    system = _text(row, "system")
+    system = _text(row, "system") or _text(row, "system_prompt")
     if not text.strip():
         raise UsageError(f"{row.where}: {column} is empty; write the prompt or delete the row")
-    said = (Message("system", system),) if system else ()
+    said: tuple[Message, ...] = (Message("system", system),) if system else ()
+    said += tuple(_history(row)) if column == "instruction" else ()
     found = [v for c in _REFERENCES if c in row.fields and isinstance(v := row.fields[c], str) and v]
     reference = found[0] if found else None
     prompt = f"{text}\n{given}" if given else text
     return _fields(row.where, (*said, Message("user", prompt)), split=(text, given), reference=reference)
+
+
+def _history(row: Row) -> Iterator[Message]:
+    """Alpaca's earlier turns, which csv holds as JSON text."""
+    value = row.fields.get("history") or []
+    pairs = _list(row, "history", value) if isinstance(value, str) else value
+    for pair in pairs if isinstance(pairs, list) else [None]:
+        if not isinstance(pair, list) or [type(text) for text in pair] != [str, str]:
+            raise UsageError(f"{row.where}: history must be a list of [user, assistant] texts; fix the row")
+        yield from (Message("user", pair[0]), Message("assistant", pair[1]))
 
 
 def _text(row: Row, column: str) -> str:

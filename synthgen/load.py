@@ -88,8 +88,7 @@ class Pool:
 
         Rounded down, so that one place is one task at a time.
         """
-        live = [server for server in self._servers if server.refused is None]
-        serving = [server for server in live if not server.out] or live
+        serving = [s for s in self._servers if s.serves] or [s for s in self._servers if s.refused is None]
         return max(1, int(1.25 * sum(server.limit.most_now for server in serving)))
 
     @property
@@ -115,6 +114,10 @@ class Pool:
         self._fail_waiting(BackendError("the pool is closed"))
         for server in self._servers:
             await server.backend.aclose()
+
+    def leave_out(self, backend: Backend, error: NotAllowed) -> None:
+        """Until it answers a trial: at the start nobody was at this address."""
+        self._gone(next(s for s in self._servers if s.backend is backend), BackendError(str(error)))
 
     def refuse(self, error: SynthgenError) -> None:
         """Send nothing more: what waits fails with `error`, and what asks. What is in flight may come back."""
@@ -268,8 +271,7 @@ class Pool:
         """Where its task has been, or where its prefix belongs (rendezvous hashing: each server draws a number)."""
         if len(self._servers) == 1:
             return self._servers[0]
-        home = self._homes.get(asked.key)
-        if home is not None and home.serves:
+        if (home := self._homes.get(asked.key)) is not None and home.serves:
             return home
         serving = [server for server in self._servers if server.serves] or self._servers
         return max(serving, key=lambda server: (asked.prefix ^ server.salt) * 0x9E3779B1 & 0xFFFFFFFF)
@@ -388,9 +390,10 @@ class Pool:
         """Where nobody is there any more, what a server had to do goes elsewhere."""
         if not await server.is_gone(doubted=doubted):
             return
-        now = asyncio.get_running_loop().time()
-        error = BackendError(f"{server.backend.name}: it is gone, with requests unanswered", died=True)
-        if not server.out:
-            server.fall(error, now, gone=True)
-        self._fell(server, error)
+        self._gone(server, BackendError(f"{server.backend.name}: it is gone, with requests unanswered", died=True))
         self._dispatch()
+
+    def _gone(self, server: Server, error: BackendError) -> None:
+        if not server.out:
+            server.fall(error, asyncio.get_running_loop().time(), gone=True)
+        self._fell(server, error)

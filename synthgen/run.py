@@ -282,7 +282,8 @@ class Conveyor:
         if self.plan.count is None:
             return self._window()
         # Until the run's own yield is known, as if two tasks had yielded a third of what they can.
-        guess = max(0.5, 0.3 * self.recipe.most_per_task())
+        share = 0.3 if self.recipe.filtered or self.recipe.novel else 1.0
+        guess = max(0.5, share * self.recipe.most_per_task())
         rate = (self.board.accepted + 2 * guess) / (self._decided + 2)
         left = self.plan.count - self.board.accepted - rate * len(self._done)
         return max(1, int(left / rate) + 1)

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from synthgen import __version__, output, queries, recipes, spending
+from synthgen import __version__, output, queries, recipes, runfolder, spending
 from synthgen.asking import Asking
 from synthgen.backends import ModelSpec
 from synthgen.batches import remembering
@@ -93,7 +93,9 @@ class Session:
         self.kind = recipes.find(wish.recipe)
         self._scan: Scan | None = None
         self._paths, self.seeds = self._given()
-        self.lang = language(self.seeds) if wish.lang == "auto" else wish.lang
+        self.lang = wish.lang
+        if wish.lang == "auto":
+            self.lang = runfolder.settled_language(self.kind.name, wish.out, wish.input, language(self.seeds))
         self.out = wish.out or Path("runs") / f"{self.kind.name}-{self.lang}"
         self.count = wish.count or (DEFAULT_COUNT if self.kind.endless else None)
         self.formats = wish.formats or self.kind.formats
@@ -106,8 +108,8 @@ class Session:
             if not path.exists():
                 raise UsageError(f"--novel-against {path}: no such run or file{nearest_path(path)}")
         self._recipe()  # a wrong knob or template is found before any server is asked
-        self._former: list[str] = []  # formats that an earlier command wrote here
-        self._check_folder()
+        # Formats that an earlier command wrote here.
+        self._former = runfolder.check(self.out, self.kind.name, self.lang, wish.input)
         self._warn_of_control_tokens()
         self._own_models = models is None
         self._models = models or Speakers(wish.effort, note)
@@ -142,25 +144,6 @@ class Session:
         return self.kind(
             Setting(self.lang, context_tokens, count_tokens, folders, self.wish.sampling, self.wish.values)
         )
-
-    def _check_folder(self) -> None:
-        if self.out.exists() and not self.out.is_dir():
-            raise UsageError(f"{self.out}: a file is in the way; give another --out")
-        if not output.is_run(self.out):
-            return
-        try:
-            there = output.read_run(self.out)
-        except UsageError:  # killed before it was written, or edited since: the store will say, and it is written anew
-            return
-        self._check_same(there.get("recipe"), there.get("lang"))
-        self._former = list(there.get("formats", ()))
-
-    def _check_same(self, recipe: Any, lang: Any) -> None:
-        if (recipe, lang) != (self.kind.name, self.lang):
-            raise UsageError(
-                f"{self.out}: holds a run of {recipe} ({lang}), not of {self.kind.name} ({self.lang}); "
-                "give another --out"
-            )
 
     def _warn_of_control_tokens(self) -> None:
         """Servers read what looks like a chat frame as one, wherever it stands; the text is sent as it is."""
@@ -262,10 +245,9 @@ class Session:
         accepted = decided = 0
         if output.is_run(self.out):
             with output.reading(self.out) as db:
-                accepted, decided = (
-                    output.waterfall(db, self.count).accepted,
-                    queries.values(db, "decided").get("decided", 0),
-                )
+                stored = queries.values(db, "decided", "identity", "input_rows")
+                if not self._changed(stored.get("identity"), stored.get("input_rows")):
+                    accepted, decided = output.waterfall(db, self.count).accepted, stored.get("decided", 0)
         work = self.work(accepted, decided)
         rehearsed = await rehearse(work)
         return (rehearsed[0] if rehearsed else []), await estimate(work, rehearsed)
@@ -283,16 +265,14 @@ class Session:
 
     def _conveyor(self, store: Store, asking: Asking) -> Conveyor:
         if store.meta("recipe") is not None:
-            self._check_same(store.meta("recipe"), store.meta("lang"))
-        seen, identity = self._seen(), json.loads(json.dumps(self._identity()))  # tuples are lists in what is stored
-        before = json.loads(store.meta("identity") or "null")
-        if before is not None and self._grown(before.get("seeds"), store.meta("input_rows")):
-            before["seeds"] = identity["seeds"]
-        if before is not None and before != identity:
-            other = ", ".join(k.replace("_", " ") for k in sorted(identity) if before.get(k) != identity[k])
+            there = store.meta("recipe"), store.meta("lang")
+            runfolder.check_same(self.out, there, (self.kind.name, self.lang))
+        seen, identity = self._seen(), self._identity()
+        changed = self._changed(json.loads(store.meta("identity") or "null"), store.meta("input_rows"))
+        if changed:
             self._note(
-                f"other {other} than before: the samples here are made anew, with stored answers where they fit; "
-                "the earlier command brings them back"
+                f"other {', '.join(changed)} than before: the samples here are made anew, with stored answers where "
+                "they fit; the earlier command brings them back"
             )
             store.forget_decisions(0)
         store.start(
@@ -322,6 +302,16 @@ class Session:
         before = json.loads(store.meta("pulse") or b"{}")
         store.pulse = Pulse(conveyor, before.get("seconds", 0.0))
         return conveyor
+
+    def _changed(self, before: dict[str, Any] | None, rows: int | None) -> list[str]:
+        """What shapes the dataset and is not as it was when this folder's decisions were made."""
+        if before is None:
+            return []
+        now = json.loads(json.dumps(self._identity()))  # tuples are lists in what is stored
+        if self._grown(before.get("seeds"), rows):
+            before["seeds"] = now["seeds"]
+        words = {"seeds": "prompts" if self._scan else "seeds"}
+        return [words.get(k, k.replace("_", " ")) for k in sorted(now) if before.get(k) != now[k]]
 
     def _grown(self, digest: str | None, rows: int | None) -> bool:
         """Whether the inputs are those of an earlier command with more at the end: its decisions hold."""
@@ -372,6 +362,7 @@ class Session:
         return {
             **self._identity(),
             "count": self.count,
+            "input": list(self.wish.input),
             "formats": list(self.formats),
             "servers": servers,
             "prices": {role: price.as_dict() for role, price in self.wish.prices.items()},

@@ -10,7 +10,7 @@ from math import inf
 
 from synthgen.backends import ModelSpec, Note, check_same_model, open_backends, silent
 from synthgen.dedup import cjk_count
-from synthgen.errors import UsageError
+from synthgen.errors import BackendError, NotAllowed, UsageError
 from synthgen.load import Pool
 from synthgen.types import Backend, Capabilities
 
@@ -70,15 +70,34 @@ class Speakers:
         backends = open_backends(spec, self._note)
         pool = self._pool(backends, batch=spec.batch is not None)
         self._pools.append(pool)
-        seen = [await backend.probe() for backend in backends]
-        check_same_model(backends, seen)
+        there = await self._probe(backends, pool)
+        present, seen = [backend for backend, _ in there], [known for _, known in there]
+        check_same_model(present, seen)
         # Every server of a pool must be able to take every request: the smallest context counts.
         contexts = [s.context_tokens for s in seen if s.context_tokens is not None]
         common = replace(seen[0], context_tokens=min(contexts, default=None))
         if spec.batch is None:
             self._sharing.append(pool)
             allow_files(self._sharing)
-        return Speaker(_model_name(backends[0], common), pool, common, tuple(backends))
+        return Speaker(_model_name(present[0], common), pool, common, tuple(backends))
+
+    @staticmethod
+    async def _probe(backends: Sequence[Backend], pool: Pool) -> list[tuple[Backend, Capabilities]]:
+        """What each server is. One that does not answer is left out until it does, unless it is the last."""
+        found: list[tuple[Backend, Capabilities]] = []
+        absent: list[tuple[Backend, NotAllowed]] = []
+        for backend in backends:
+            try:
+                found.append((backend, await backend.probe()))
+            except NotAllowed as error:
+                if not isinstance(error.__cause__, BackendError):  # it answered, and refused
+                    raise
+                absent.append((backend, error))
+        if not found:
+            raise absent[0][1]
+        for backend, nobody in absent:
+            pool.leave_out(backend, nobody)
+        return found
 
     def _pool(self, backends: Sequence[Backend], *, batch: bool) -> Pool:
         """In a batch everything is asked at once and waited for as long as it takes."""

@@ -61,9 +61,26 @@ def test_what_belongs_to_a_prompt_is_kept(tmp_path: Path) -> None:
     assert fourth.fields["messages"][0].content == "天空为什么是蓝的？"
 
 
+def test_earlier_turns_and_texts_of_lists_are_read(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text(
+        'id,messages,topic\n1,"[{""role"": ""user"", ""content"": ""Hello""}]",greetings\n', encoding="utf-8"
+    )
+    (told,) = Inputs([table])
+    assert told.fields["messages"] == (Message("user", "Hello"),)
+    assert told.fields["columns"] == {"topic": "greetings"}
+    row = {"instruction": "c", "history": [["a", "b"]], "system_prompt": "Be nice."}
+    (first,) = Inputs([written(tmp_path / "p.jsonl", row)])
+    assert [(m.role, m.content) for m in first.fields["messages"]] == [
+        ("system", "Be nice."), ("user", "a"), ("assistant", "b"), ("user", "c")
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [
+        ({"messages": "hello"}, "messages must be a list of turns, or the JSON text of one"),
+        ({"instruction": "x", "history": [["a"]]}, "history must be a list of [user, assistant] texts"),
         ({"title": "x"}, "no prompt (columns: title); name one of them prompt"),
         ({"prompt": "  "}, "prompt is empty"),
         ({"prompt": "x", "id": [1]}, "id must be text or a whole number"),

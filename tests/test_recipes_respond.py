@@ -163,3 +163,49 @@ def test_the_reference_is_kept(tmp_path: Path) -> None:
     sample: Sample
     (sample,) = respond(tmp_path, prompts=(prompt("p", "x", reference="gold"),)).samples
     assert sample.reference == "gold"
+
+
+def respond_words(server: Faulty, *more: str) -> tuple[str, ...]:
+    return ("generate", "respond", "--input", "p.jsonl", "--base-url", server.base_url, *more)
+
+
+def test_a_dry_run_over_a_finished_run_says_what_is_left(server: Faulty, tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text('{"prompt": "one"}\n{"prompt": "two"}\n')
+    assert synthgen(*respond_words(server), cwd=tmp_path).returncode == 0
+    done = synthgen(*respond_words(server, "--dry-run"), cwd=tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    (tmp_path / "p.jsonl").write_text('{"prompt": "three"}\n{"prompt": "four"}\n{"prompt": "five"}\n')
+    other = synthgen(*respond_words(server, "--dry-run", "--json"), cwd=tmp_path)
+    assert other.returncode == 0, other.stderr
+    assert json.loads(other.stdout.splitlines()[-1])["requests"] == [3, 3]
+
+
+def test_rows_added_to_its_input_do_not_move_a_run_to_another_language(server: Faulty, tmp_path: Path) -> None:
+    chinese = '{"prompt": "天空为什么是蓝的？"}\n'
+    (tmp_path / "p.jsonl").write_text(chinese, encoding="utf-8")
+    assert synthgen(*respond_words(server), cwd=tmp_path).returncode == 0
+    more = "".join(f'{{"prompt": "Why is the sky blue at noon, and red at dusk? ({n})"}}\n' for n in range(5))
+    (tmp_path / "p.jsonl").write_text(chinese + more, encoding="utf-8")
+    assert synthgen(*respond_words(server), cwd=tmp_path).returncode == 0
+    assert len(server.bodies) == 6
+    assert [p.name for p in (tmp_path / "runs").iterdir()] == ["respond-zh"]
+
+
+@pytest.mark.parametrize(("name", "out"), [("README.md", "mine"), ("alpaca.jsonl", "mine"), ("samples.jsonl", ".")])
+def test_a_folder_of_others_is_not_written_over(server: Faulty, name: str, out: str, tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text('{"prompt": "one"}\n')
+    (tmp_path / out).mkdir(exist_ok=True)
+    (tmp_path / out / name).write_text("precious")
+    done = synthgen(*respond_words(server, "--out", out), cwd=tmp_path)
+    assert done.returncode == 2
+    assert name in done.stderr
+    assert (tmp_path / out / name).read_text() == "precious"
+    assert not server.bodies
+
+
+def test_a_server_that_is_not_there_at_the_start_is_left_out(server: Faulty, tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text('{"prompt": "one"}\n{"prompt": "two"}\n')
+    done = synthgen(*respond_words(server, "--base-url", "http://127.0.0.1:9/v1"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "http://127.0.0.1:9/v1 is left out for now" in done.stderr
+    assert len(server.bodies) == 2

@@ -63,7 +63,9 @@ class Respond(Recipe):
                 return Rejection("empty", "the answer has no text")
             said = (*said, Message("assistant", reply.text, reasoning=reply.reasoning))
             cut |= reply.finish_reason == "length"
-        meta = {"parents": [task.id], **({"truncated": True} if cut else {})}
+        meta: dict[str, Any] = {"parents": [task.id], **({"truncated": True} if cut else {})}
+        if "columns" in given:
+            meta["row"] = given["columns"]
         answered = Sample(said, input_split=given["split"], reference=given["reference"], meta=meta)
         if cut and self.cut == "reject":
             return Rejection("truncated", f"cut at max_tokens {self.sampling.max_tokens}", answered)
