@@ -126,7 +126,7 @@ def allow_files(pools: Sequence[Pool]) -> None:
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY or soft != resource.RLIM_INFINITY:
-        soft = hard if hard != resource.RLIM_INFINITY else 10_240
+        soft = hard if hard != resource.RLIM_INFINITY else max(soft, 10_240)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if soft == resource.RLIM_INFINITY:
         return

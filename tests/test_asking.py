@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -17,7 +18,7 @@ from synthgen.backends import wire
 from synthgen.backends.recording import Recording
 from synthgen.errors import BackendError, RequestRefused, UsageError
 from synthgen.load import Pool
-from synthgen.speakers import Speaker
+from synthgen.speakers import Speaker, allow_files
 from synthgen.store import Store
 from synthgen.types import Completion, Message, Request, SamplingParams
 
@@ -247,3 +248,19 @@ def test_no_model_at_all_is_the_users_to_give(tmp_path: Path) -> None:
             Asking(opened, {}, 0).request(PROMPT, "judge", SamplingParams(), None)
     finally:
         opened.close()
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "raised"), [(256, -1, 10_240), (65_536, -1, 65_536), (1024, 4096, 4096), (-1, -1, None)]
+)
+def test_the_limit_of_open_files_is_raised_and_never_lowered(
+    soft: int, hard: int, raised: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "RLIM_INFINITY", -1)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
+    pool = Pool([Recording(lambda _: "ok")], concurrency=None)
+    allow_files([pool])
+    assert limits == ([] if raised is None else [(raised, hard)])
+    assert pool.most_at_once == min(2048, (raised or 1 << 20) - 64)
