@@ -102,6 +102,19 @@ def test_a_probe_of_vllm() -> None:
     assert hanzi == pytest.approx(1.1, abs=0.1)
 
 
+def test_one_bad_moment_of_a_probe_is_no_other_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts are fitted by the tokenizer's rate: an estimate in its place would have a whole run asked again."""
+    tokenize, bad = FakeServer._tokenize, iter([503])
+
+    async def sometimes(self: FakeServer, request: web.Request) -> web.Response:
+        status = next(bad, 200)
+        return await tokenize(self, request) if status == 200 else web.Response(status=status)
+
+    monkeypatch.setattr(FakeServer, "_tokenize", sometimes)
+    assert talk(FakeServer(), probe) == talk(FakeServer(), probe)
+    assert next(bad, None) is None
+
+
 def test_a_probe_of_another_server() -> None:
     found = talk(FakeServer(owned_by="someone", context_tokens=None), probe)
     assert found == Capabilities(models=("fake",), completions=True)

@@ -169,11 +169,12 @@ class Http(SideDoors):
                 return []
         raise NotAllowed(f"{self.base_url} answers, but not as an OpenAI-compatible API (is /v1 missing?)")
 
-    async def _look(self, url: str) -> _Answer:
-        """GET; a server that is not ready is asked three times, nobody there is NotAllowed."""
+    async def _look(self, url: str, body: bytes = b"") -> _Answer:
+        """GET, or POST of a body; a server that is not ready is asked three times, nobody there is NotAllowed."""
         for pause_seconds in (0.5, 1.0, None):
             try:
-                answer = await self._ask("GET", url, seconds=min(PROBE_SECONDS, self._timeout_seconds))
+                method = "POST" if body else "GET"
+                answer = await self._ask(method, url, body, min(PROBE_SECONDS, self._timeout_seconds))
             except NotAllowed:
                 raise
             except RequestRefused as error:
@@ -199,10 +200,11 @@ class Http(SideDoors):
     async def _count_tokens(self, text: str) -> int | None:
         url = re.sub(r"/v\d+$", "", self.base_url) + "/tokenize"
         body = orjson.dumps({"model": self.model, "prompt": text, "add_special_tokens": False})
+        # Not an estimate because of one bad moment: prompts are fitted by it, and other prompts are asked again.
+        answer = await self._look(url, body)
         try:
-            answer = await self._ask("POST", url, body, seconds=min(PROBE_SECONDS, self._timeout_seconds))
             count = orjson.loads(answer.body)["count"] if answer.status == 200 else None
-        except (BackendError, orjson.JSONDecodeError, LookupError, TypeError):
+        except (orjson.JSONDecodeError, LookupError, TypeError):
             return None  # an estimate takes its place
         return count if isinstance(count, int) else None
 
