@@ -236,7 +236,7 @@ def as_outcome(error: BaseException) -> Rejection | Failure:
     if isinstance(error, ParseError):
         return Rejection("parse", str(error))
     if isinstance(error, BackendError) and error.fate in ("retry", "fail"):
-        return Failure(str(error), error.attempts)
+        return Failure(str(error), error.attempts, refused=error.fate == "fail")
     raise error
 
 

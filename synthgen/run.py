@@ -384,7 +384,9 @@ class Conveyor:
 
     def _watch(self, items: Sequence[Outcome]) -> None:
         """Stop a run that fails all along, or that yields nothing any more."""
-        errors = [i.error for i in items if isinstance(i, Failure)]
+        # Long prompts may stand together in an input: where others were answered, a run goes on after them.
+        answered = bool(self.board.accepted or self.board.rejected)
+        errors = [i.error for i in items if isinstance(i, Failure) and not (answered and i.refused)]
         self._recent.append(errors[0] if errors and len(errors) == len(items) else "")
         # One reason, though the texts name different servers or seconds: their beginnings are the same.
         barren = self._decided - self._last_accepted

@@ -125,10 +125,11 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What was never answered: the last error, and how often it was tried."""
+    """What was never answered: the last error, and how often it was tried; `refused` says nothing of other requests."""
 
     error: str
     attempts: int = 1
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -397,6 +397,17 @@ def test_failures_among_answers(every: int, stops: bool, tmp_path: Path) -> None
     assert (len(done.samples) == 60) != stops
 
 
+@pytest.mark.parametrize(("after", "stops"), [(0, True), (1, False)])
+def test_refused_requests_that_stand_together_stop_a_run_only_where_nothing_is_answered(
+    after: int, stops: bool, tmp_path: Path
+) -> None:
+    """Else what comes after them would never be asked, however often the command is given."""
+    refusing = failing(*range(after, after + 40), error=lambda: RequestRefused("HTTP 400: the prompt is too long"))
+    done = run(tmp_path, refusing, count=60, concurrency=1)
+    assert ("failed for one reason" in done.ending.line) == stops
+    assert (done.ending.code, len(done.samples)) == (5, 0 if stops else 60)
+
+
 def test_failures_for_many_reasons_do_not_stop_the_run(tmp_path: Path) -> None:
     count = iter(range(1 << 30))
 
