@@ -81,7 +81,7 @@ class Store:
         self.path = folder / "run.sqlite"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(folder / LOCK)
+            self._lock = lock(folder / LOCK)
         except OSError as error:
             raise explain(error, folder) from error
         try:
@@ -264,11 +264,9 @@ class Store:
 
 def _settle(waiting: Sequence[asyncio.Future[None]], error: Exception | None) -> None:
     for future in waiting:
-        if future.done():
-            continue
-        if error is None:
+        if error is None and not future.done():
             future.set_result(None)
-        else:
+        elif error is not None and not future.done():
             future.set_exception(error)
 
 
@@ -356,7 +354,8 @@ def explain(error: BaseException, folder: Path) -> StoreError:
     return StoreError(f"{folder}: {text}")
 
 
-def _lock(path: Path) -> IO[str]:
+def lock(path: Path) -> IO[str]:
+    """The right to work in a folder, until it is closed. Raises StoreError that names the process which has it."""
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

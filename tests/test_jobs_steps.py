@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import fake_batch
 import pytest
 from command import ROOT, environment, synthgen
-from test_jobs_run import serving
+from processes import none_left, running
+from test_jobs_run import FAKE_VLLM, serving, start
 
 
 @pytest.mark.parametrize("prompts", [5, 40])  # all of them fail; so many fail that the rest is not asked
@@ -71,3 +73,22 @@ def test_a_step_that_asks_in_batches_waits_and_goes_on_and_makes_the_rows_of_the
     assert done.returncode == 0, done.stderr
     for name in ("a/alpaca.jsonl", "a/rejected.jsonl", "b/samples.jsonl"):
         assert (batch / "runs" / "j" / name).read_bytes() == (live / "runs" / "j" / name).read_bytes(), name
+
+
+def test_a_second_run_while_the_first_waits_for_its_server_starts_none(tmp_path: Path) -> None:
+    model = str(tmp_path / "model-never")
+    (tmp_path / "job.yaml").write_text(
+        f"models: {{default: {{serve: {model}}}}}\nsteps: [{{id: a, recipe: alpaca, count: 2}}]\n"
+    )
+    with start(tmp_path, **FAKE_VLLM) as process:
+        until = time.monotonic() + 60
+        while not running(f"api_server --model {model}") and time.monotonic() < until:
+            time.sleep(0.05)
+        before = running(model)
+        assert before
+        second = synthgen("run", "job.yaml", cwd=tmp_path, **FAKE_VLLM)
+        assert second.returncode == 3
+        assert f"runs/job: in use by process {process.pid}; wait for it" in second.stderr
+        process.kill()
+        process.communicate(timeout=60)
+        assert none_left(model, 30) == {}

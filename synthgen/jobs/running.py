@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from synthgen.run import Conveyor, Ending
 from synthgen.serve import Serve
 from synthgen.session import Session, Wish
 from synthgen.speakers import Effort, Speakers
-from synthgen.store import Store, holder
+from synthgen.store import LOCK, Store, explain, holder, lock
 
 # The job's exit code is that of the step which ended worst: a user's stop, a bug, the disk, the file, the server, ...
 SEVERITY = (143, 130, 70, 3, 2, 4, 6, 7, 5)
@@ -79,10 +79,26 @@ class Running:
 
     async def run(self) -> list[Stepped]:
         """Every step, in the order of the file. A bug in one ends all of them, and is raised."""
+        with self._alone():
+            return await self._run()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else works on this job or in a folder of it: found out before a server is started for nothing."""
+        for folder in (self.job.folder, *(step.folder for step in self.steps)):
+            process = holder(folder)
+            if process is not None:
+                raise StoreError(f"{folder}: in use by process {process}; wait for it")
+        try:
+            self.job.folder.mkdir(parents=True, exist_ok=True)
+            held = lock(self.job.folder / LOCK)
+        except OSError as error:
+            raise explain(error, self.job.folder) from error
+        with held:
+            yield
+
+    async def _run(self) -> list[Stepped]:
         for step in self.steps:
-            process = holder(step.folder)
-            if process is not None:  # before a server is started for nothing
-                raise StoreError(f"{step.folder}: in use by process {process}; wait for it")
             for serve in _served(step):
                 self._fleets.need(serve)
         self._budget = self._spent_before()
