@@ -16,6 +16,7 @@ import sys
 import time
 
 _LOOK_SECONDS = 0.2
+_PR_SET_PDEATHSIG = 1
 
 
 def main(log: str, grace_seconds: str, *command: str) -> int:
@@ -33,7 +34,7 @@ def main(log: str, grace_seconds: str, *command: str) -> int:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 restore_signals=True,
-                preexec_fn=_default_signals,  # noqa: PLW1509 - there are no threads here
+                preexec_fn=_own_signals,  # noqa: PLW1509 - there are no threads here
             )
         except OSError as error:
             out.write(f"{command[0]}: {error.strerror}\n".encode())
@@ -44,10 +45,14 @@ def main(log: str, grace_seconds: str, *command: str) -> int:
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
-def _default_signals() -> None:
-    """What is ignored here would be ignored by the server too."""
+def _own_signals() -> None:
+    """What is ignored here would be ignored by the server too; and where this process is killed it is told to end."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+    if sys.platform == "linux":  # elsewhere it would live on
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 def _closed(seconds: float) -> bool:

@@ -84,6 +84,18 @@ def test_killed_starter_leaves_nothing(model: str, tmp_path: Path) -> None:
         assert none_left(model, GONE_SECONDS) == {}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
+def test_killed_supervisor_leaves_nothing(model: str, tmp_path: Path) -> None:
+    with serving(model, tmp_path) as process:
+        lines(process, 1)
+        (supervisor,) = [pid for pid, line in running(model).items() if "supervisor.py" in line]
+        os.kill(supervisor, signal.SIGKILL)
+        assert process.wait(60) == 4
+        assert none_left(f"api_server --model {model}", GONE_SECONDS) == {}
+        for engine in running(model):  # that of the fake takes no SIGTERM, and nobody is left to do more
+            os.kill(engine, signal.SIGKILL)
+
+
 def test_killed_while_it_waits_for_health(model: str, tmp_path: Path) -> None:
     with serving(f"{model}-never", tmp_path) as process:
         while len(running(model)) < 4:
