@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 
 from synthgen import supervisor
@@ -23,6 +24,8 @@ GRACE_SECONDS = 20.0
 _LOOK_SECONDS = 0.25
 _LAST_LINES, _LINE_CHARS = 12, 300
 _OURS = {"--model": "MODEL is said before it", "--uds": "servers listen on a port", "--headless": "it serves nobody"}
+# How many GPUs one server needs is their product.
+_PARTS = (("--tensor-parallel-size", "-tp"), ("--pipeline-parallel-size", "-pp"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +183,12 @@ def check_args(serve: Serve) -> str | None:
         name = arg.partition("=")[0]
         if name in _OURS:
             return f"serve {serve.model}: {name} does not go into vLLM's arguments: {_OURS[name]}; leave it out"
+        if arg.startswith("-") and " " in name:
+            return f"serve {serve.model}: {arg!r} is one argument with a space in it; write {arg.split()} instead"
+    for names in _PARTS:
+        part = _said(serve.args, *names)
+        if part is not None and not (part.isdecimal() and int(part)):
+            return f"serve {serve.model}: {names[0]} {part}: a whole number of at least 1 is expected"
     port = _said(serve.args, "--port")
     if port is not None and not (port.isdecimal() and 0 < int(port) <= 65536 - serve.replicas):
         return f"serve {serve.model}: --port {port}: a port between 1 and 65535 is expected"
@@ -221,9 +230,7 @@ def devices(serve: Serve, software: Software, environment: Mapping[str, str]) ->
         return [{"VLLM_CPU_OMP_THREADS_BIND": part} for part in _split(_cores(), serve.replicas, 1)]
     given = environment.get("CUDA_VISIBLE_DEVICES")
     seen = [name.strip() for name in given.split(",")] if given else _gpus()
-    needed = int(_said(serve.args, "--tensor-parallel-size", "-tp") or 1) * int(
-        _said(serve.args, "--pipeline-parallel-size", "-pp") or 1
-    )
+    needed = prod(int(_said(serve.args, *names) or 1) for names in _PARTS)
     if len(seen) < serve.replicas * needed:  # they share what is there, if it has the memory
         return one_each
     return [{"CUDA_VISIBLE_DEVICES": part} for part in _split(seen, serve.replicas, needed)]

@@ -161,6 +161,8 @@ def test_one_that_falls_is_told_and_the_last_one_ends_the_command(model: str, tm
     [
         (["m", "--", "--model", "other"], "--model does not go into vLLM's arguments"),
         (["m", "--", "--port", "seventy"], "a port between 1 and 65535 is expected"),
+        (["m", "--", "-tp", "two"], "--tensor-parallel-size two: a whole number of at least 1 is expected"),
+        (["m", "--", "--max-model-len 4096"], "write ['--max-model-len', '4096'] instead"),
         (["m", "--replicas", "0"], "0 is not in the range"),
     ],
 )
