@@ -190,6 +190,14 @@ def test_a_runner_that_fails_is_told_by_its_last_line(place: Place) -> None:
     assert "batch-0001: vLLM ended with 1: ValueError: the engine does not start (its log: run/batch-0001.log)" in said
 
 
+def test_a_file_that_kills_the_runner_is_written_anew_once_it_is_deleted(place: Place, live: dict[str, bytes]) -> None:
+    said = place.finish("vllm:fake", code=4, RUN_BATCH_FAULT="exit")
+    assert "without run/batch-0001.jsonl the same command writes its requests anew" in said
+    (place.out / "batch-0001.jsonl").unlink()
+    assert "batch-0001: its file is gone; 8 requests go into a new batch" in place.finish("vllm:fake")
+    assert place.data() == live
+
+
 def test_lines_that_are_refused_are_failures(place: Place) -> None:
     said = place.finish("vllm:fake", code=5, RUN_BATCH_FAULT="a")  # every prompt has one
     assert "as a test wants it" in said

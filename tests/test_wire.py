@@ -67,6 +67,8 @@ def test_tools_and_turns() -> None:
     }
     assert body["messages"][2] == {"role": "tool", "content": "42", "tool_call_id": "c1", "name": "look"}
     assert body["tools"] == [tool]
+    with pytest.raises(RequestRefused, match="a message of user holds NoneType instead of text"):
+        wire.encode(replace(CHAT, prompt=(Message("user", None),)))  # type: ignore[arg-type]
     with pytest.raises(RequestRefused, match="tools need a chat"):
         wire.encode(replace(RAW, tools=(tool,)))
 

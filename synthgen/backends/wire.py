@@ -88,6 +88,8 @@ def _stops(request: Request) -> list[str]:
 
 
 def _message(message: Message) -> dict[str, Any]:
+    if not isinstance(message.content, str):  # a recipe's mistake; it would end a whole file of vLLM's batch runner
+        raise RequestRefused(f"a message of {message.role} holds {type(message.content).__name__} instead of text")
     wire: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.tool_calls:
         wire["tool_calls"] = [_tool_call(call) for call in message.tool_calls]

@@ -75,13 +75,15 @@ class VllmFiles:
         return None
 
     async def wait(self, entry: Entry) -> Ended:
-        out = self._folder / f"{entry.shown}.out.jsonl"
+        given, out = self._folder / f"{entry.shown}.jsonl", self._folder / f"{entry.shown}.out.jsonl"
         said, pause = False, FIRST_LOOK_SECONDS
         while True:
             with self._lock(entry) as lock:
                 if lock is not None:
                     if not out.exists():
-                        await self._answer(entry, out, lock)
+                        if not given.exists():
+                            return Ended(why="its file is gone")
+                        await self._answer(entry, given, out, lock)
                     return Ended(dict(lines.read(out.read_bytes())), "it ended without them")
             if not said:
                 self._note(f"{entry.shown}: vLLM is still at work on it, since an earlier command")
@@ -100,9 +102,9 @@ class VllmFiles:
             else:
                 yield file
 
-    async def _answer(self, entry: Entry, out: Path, lock: IO[str]) -> None:
+    async def _answer(self, entry: Entry, given: Path, out: Path, lock: IO[str]) -> None:
         """Let vLLM answer it. Raises NotYet with the command where that is for somebody else to do."""
-        words = ["-m", _MODULE, "-i", str(out.with_name(f"{entry.shown}.jsonl")), "-o", str(out)]
+        words = ["-m", _MODULE, "-i", str(given), "-o", str(out)]
         words += ["--model", self._asked.path, *self._asked.flags()]
         if self._python is None:
             raise NotYet(
@@ -121,7 +123,8 @@ class VllmFiles:
             if process.returncode is None:
                 await _stop(process)
         if process.returncode:
-            raise NotAllowed(f"{entry.shown}: vLLM ended with {process.returncode}: {_last_line(log)} (its log: {log})")
+            said = f"vLLM ended with {process.returncode}: {_last_line(log)} (its log: {log})"
+            raise NotAllowed(f"{entry.shown}: {said}; without {given} the same command writes its requests anew")
 
     async def _watch(self, process: asyncio.subprocess.Process, entry: Entry, log: Path) -> None:
         """Until it has ended; says how far it is, ever more rarely."""
