@@ -34,12 +34,14 @@ class FakeBatch:
         self.most_lines = 1 << 30
         self.ends = "expired"  # how a batch with more lines than that ends
         self.tokens_allowed = 1 << 30  # lines of all batches that are under way
+        self.newer: list[Body] = []  # what others have begun since, in the same account
         self.listed_late = 0  # so many listings do not show the newest batch
         self.twist: Callable[[Body, int], tuple[int, Body] | None] = lambda body, number: None
         self.files: dict[str, tuple[str, bytes]] = {}
         self.batches: dict[str, Body] = {}
         self.asked: list[str] = []  # custom_ids, in order of being computed
         self.live = 0  # answers given while the client waited
+        self.listings = 0
         self.faults = 0  # so many requests are answered 500 first
 
     def states(self) -> list[str]:
@@ -136,10 +138,12 @@ class FakeBatch:
         return web.json_response(batch)
 
     async def _list(self, request: web.Request) -> web.Response:
+        self.listings += 1
         newest = list(reversed(self.batches.values()))
         if self.listed_late:
             self.listed_late -= 1
             newest = newest[1:]
+        newest = self.newer + newest
         after, limit = request.query.get("after"), int(request.query.get("limit", 20))
         if after is not None:
             newest = newest[[batch["id"] for batch in newest].index(after) + 1 :]

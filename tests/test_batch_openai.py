@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from command import environment
-from fake_batch import FakeBatch, serving
+from fake_batch import Body, FakeBatch, serving
 
 from synthgen.asking import identity
 from synthgen.backends import ModelSpec, open_backends
@@ -288,24 +288,22 @@ def test_an_answer_to_the_creation_that_is_lost_makes_no_second_batch(fake: Fake
     assert len(fake.batches) == 1
 
 
+def others(number: int, created_at: float) -> list[Body]:
+    """Batches of somebody else."""
+    made = {"object": "batch", "endpoint": "/v1/chat/completions", "input_file_id": "f", "completion_window": "24h"}
+    return [{**made, "id": f"x{n}", "status": "failed", "created_at": int(created_at)} for n in range(number)]
+
+
 def test_a_batch_is_found_behind_a_hundred_others(fake: FakeBatch, tmp_path: Path) -> None:
-    fake.hangs = "lost"
-
-    def crowd() -> None:
-        for number in range(250):
-            name = f"batch_x{number}"
-            mine = next(iter(fake.batches.values()))
-            fake.batches[name] = {**mine, "id": name, "metadata": None, "created_at": int(time.time())}
-
-    wait = fake._list
-
-    async def crowded(given: Any) -> Any:
-        if len(fake.batches) == 1:
-            crowd()
-        return await wait(given)
-
-    fake._list = crowded  # type: ignore[method-assign]
+    fake.hangs, fake.newer = "lost", others(250, time.time())
     assert type(ask(fake, tmp_path, [request(1)])[0]) is Completion
+    assert (fake.listings, len(fake.batches)) == (3, 1)
+
+
+def test_a_clock_that_is_a_day_ahead_makes_no_second_batch(fake: FakeBatch, tmp_path: Path) -> None:
+    fake.hangs, fake.newer = "lost", others(250, time.time() - 86_400)  # as if they were older than our own request
+    assert type(ask(fake, tmp_path, [request(1)])[0]) is Completion
+    assert len(fake.batches) == 1
 
 
 def test_answers_that_nobody_asks_for_stay_with_their_batch(fake: FakeBatch, tmp_path: Path) -> None:

@@ -228,19 +228,16 @@ class _Connector(aiohttp.TCPConnector):
 
 async def _whole(response: aiohttp.ClientResponse, url: str) -> bytes:
     """The body, whatever its length is said to be. Raises RequestRefused for one that no memory should hold."""
-    length = response.content_length
+    length, parts, size = response.content_length, list[bytes](), 0
     if length is not None and length <= LARGEST_ANSWER_BYTES:
         return await response.read()
-    parts, size = list[bytes](), 0
-    if length is None:
-        async for part in response.content.iter_any():
-            parts.append(part)
-            size += len(part)
-            if size > LARGEST_ANSWER_BYTES:
-                parts.clear()  # the error holds this frame as long as it lives
-                break
-        else:
+    while length is None and size <= LARGEST_ANSWER_BYTES:
+        part = await response.content.readany()
+        if not part:
             return b"".join(parts)
+        parts.append(part)
+        size += len(part)
+    parts.clear()  # the error holds this frame as long as it lives
     response.close()  # the rest is not waited for
     raise RequestRefused(f"{url} answers with more than {LARGEST_ANSWER_BYTES >> 20} MiB; that is no answer of a model")
 

@@ -24,9 +24,10 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, PAUSE_GROWTH = 0.5, 60.0, 1.3
 _RUNNING = ("validating", "in_progress", "finalizing", "cancelling")
 _WHY = {"expired": "it expired before its end", "cancelled": "it was cancelled", "completed": "it ended without them"}
 # A batch that was being created when its client was killed may be listed a moment later.
-LISTED_SECONDS, LOOK_AGAIN_SECONDS = 60.0, 3.0
+LOOK_AGAIN_SECONDS = 3.0
 KEPT_SECONDS = 30 * 86_400  # files of batches are deleted then
 CLOCK_SECONDS = 3600  # by which our clock and theirs may differ
+SURE_BATCHES = 500  # that are looked at whatever the clocks say: one that is missed is paid again
 
 
 class OpenAIBatches:
@@ -68,16 +69,18 @@ class OpenAIBatches:
 
     async def find(self, entry: Entry) -> str | None:
         found = await self._lasting(lambda: self._listed(entry))
-        if found is None and time.time() - entry.state["created"] < LISTED_SECONDS:
+        if found is None:  # lists may lag
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
             found = await self._lasting(lambda: self._listed(entry))
         return found
 
     async def _listed(self, entry: Entry) -> str | None:
+        seen = 0
         async for batch in self._newest():
             if (batch.metadata or {}).get("synthgen") == entry.name:
                 return batch.id
-            if batch.created_at < entry.state["created"] - CLOCK_SECONDS:
+            seen += 1
+            if seen >= SURE_BATCHES and batch.created_at < entry.state["created"] - CLOCK_SECONDS:
                 return None
         return None
 
