@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -60,6 +61,12 @@ def test_an_answer_of_100_mb_is_refused_and_never_held(tmp_path: Path, server: F
     assert int(done.stdout.split()[-1]) < 130 * MIB
 
 
+def test_a_list_of_models_without_end(tmp_path: Path, server: Faulty) -> None:
+    server.listing = web.Response(body=b"[" + b" " * (17 * MIB), content_type="application/json")
+    done = synthgen(*generate(server), cwd=tmp_path)
+    done.refused(4, f"{server.base_url} answers with more than 16 MiB", "correct --base-url")
+
+
 # --- too little, too late, never --------------------------------------------------------------------------------------
 
 
@@ -82,6 +89,17 @@ def test_a_server_that_takes_requests_and_never_answers(tmp_path: Path, server: 
     assert time.monotonic() - began < 10  # a second for those on the way, one for those that wait for a server
     server.reset()
     assert synthgen(*generate(server, "--out", "run", "--count", "20"), cwd=tmp_path).code == 0
+
+
+def test_a_port_that_takes_connections_and_says_nothing(tmp_path: Path) -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/v1"
+        began = time.monotonic()
+        done = synthgen("generate", "alpaca", "--base-url", url, "--timeout", "1", cwd=tmp_path)
+    done.refused(4, f"no server answers at {url} (no answer in time)")
+    assert time.monotonic() - began < 8
 
 
 def test_a_server_that_stops_in_the_middle_of_its_answers(tmp_path: Path, server: Faulty) -> None:

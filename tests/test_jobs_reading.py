@@ -49,6 +49,8 @@ STEPS = [
     ("nam: x\n" + ONE, "1: a job has no key 'nam'; did you mean name?"),
     ("name: a/b\n" + ONE, "1: name 'a/b' is no name for a folder"),
     ("name: no\n" + ONE, '1: name must be text, this is true or false; quote it: name: "False"'),
+    ("name:\n" + ONE, "1: name must be text, this is nothing"),
+    ("name: [x]\n" + ONE, "1: name must be text, this is a list"),
     ("seed: -1\n" + ONE, "1: seed must be at least 0, this is -1"),
     ("budget: {usd: five}\n" + ONE, "1: budget: usd must be a number, this is text ('five')"),
     ("budget: {minutes: 1:30}\n" + ONE, "1: budget: minutes must be a number, this is text ('1:30')"),
@@ -132,6 +134,7 @@ STEPS = [
 def test_one_line_for_a_fault(text: str, words: str) -> None:
     said = faults(text)
     assert words in said
+    assert ("quote it" in said) == ("quote it" in words)
     assert all(line.startswith("job.yaml:") for line in said.splitlines())
 
 
@@ -174,6 +177,42 @@ def test_all_faults_in_one_message(tmp_path: Path) -> None:
     assert head == "error: job.yaml: 5 faults, nothing was asked:"
     assert [line.split(": ", 1)[0] for line in lines] == ["job.yaml:1", "job.yaml:2", *["job.yaml:4"] * 3]
     assert not (tmp_path / "runs" / "job" / "job.json").exists()
+
+
+EVERYTHING = """\
+nam: demo
+budget: {minutes: 1h}
+models: {default: {model: fake, base_url: 'http://127.0.0.1:9/v1', price: !!python/object/apply:os.abort []}}
+steps:
+- {id: a, recipe: respond, input: b}
+- {id: b, recipe: respond, input: a}
+- {id: c, recipe: respond, input: d}
+- {id: d, recipe: alpaca, seeds: gone.jsonl, timeout: 5 min, cuont: 3}
+- {id: e, mix: {f: 1.0, a: 0.5}, decontaminate: [gone.jsonl]}
+- {id: f, mix: {e: 1.0}}
+"""
+
+
+def test_every_kind_of_fault_in_one_message_and_nobody_asked(tmp_path: Path) -> None:
+    path = job(EVERYTHING)
+    before = sorted(tmp_path.iterdir())
+    done = synthgen("run", path, cwd=tmp_path)
+    assert (done.returncode, done.stdout, sorted(tmp_path.iterdir())) == (2, "", before)
+    expected = [
+        (1, "no key 'nam'; did you mean name?"),
+        (2, "minutes must be a number, this is text ('1h')"),
+        (3, "the tag !!python/object/apply:os.abort is not allowed"),
+        (5, "circle: a reads b reads a"),
+        (7, "step 'c' reads the later step 'd'; move d (line 8) before it"),
+        (8, "no key 'cuont'; did you mean count?"),
+        (8, "seeds: gone.jsonl: no such file"),
+        (8, "timeout: '5 min' is not a number"),
+        (9, "decontaminate: gone.jsonl: no such file"),
+        (9, "circle: e reads f reads e"),
+    ]
+    said = done.stderr.splitlines()
+    assert [pair for pair in expected if not any(f"job.yaml:{pair[0]}: " in x and pair[1] in x for x in said)] == []
+    assert "nothing was asked" in said[0]
 
 
 def test_a_folder_of_another_recipe(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -360,6 +361,18 @@ def test_a_model_that_is_none_is_told_in_vllms_own_words(tmp_path: Path) -> None
     assert done.returncode == 4
     assert "serve no-model: vLLM ended with exit code 1; its last lines (runs/demo/serve-0.log):" in done.stderr
     assert "OSError: no-model is not a local folder" in done.stderr
+
+
+def test_a_port_that_is_taken_is_told_and_the_log_of_nobody_is_touched(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        folder = write(tmp_path / "job", "", model=f"{{serve: m, args: [--port, '{port}']}}")
+        done = synthgen("run", "job.yaml", cwd=folder, **FAKE_VLLM)
+    assert done.returncode == 2
+    assert f"serve m: port {port} cannot be used (Address already in use); leave --port out" in done.stderr
+    assert list(folder.glob("runs/demo/serve*")) == []
 
 
 def test_servers_that_die_end_the_steps_that_need_them(tmp_path: Path) -> None:

@@ -19,7 +19,10 @@ def safe_name(value: Value | None, default: str, what: str, faults: Faults, line
         faults.add(line, f"a step without {what}; give it one ({what}: tasks), its folder is called so")
         return ""
     if not isinstance(value.data, str):
-        faults.add(value.line, f'{what} must be text, this is {value.kind}; quote it: {what}: "{value.data}"')
+        quoted = (
+            "" if value.data is None or isinstance(value.data, list | dict) else f'; quote it: {what}: "{value.data}"'
+        )
+        faults.add(value.line, f"{what} must be text, this is {value.kind}{quoted}")
         return ""
     if not _NAME.fullmatch(value.data):
         rule = "letters, digits, - . and _, a letter or digit first, 64 at most"
