@@ -86,7 +86,7 @@ def test_a_server_that_takes_requests_and_never_answers(tmp_path: Path, server: 
     began = time.monotonic()
     done = synthgen(*generate(server, "--timeout", "1", "--out", "run"), cwd=tmp_path)
     assert f"{server.base_url}: no answer within 1 s" in done.error(4)
-    assert time.monotonic() - began < 10  # a second for those on the way, one for those that wait for a server
+    assert time.monotonic() - began < 40  # a second for those on the way, one for those that wait for a server
     server.reset()
     assert synthgen(*generate(server, "--out", "run", "--count", "20"), cwd=tmp_path).code == 0
 
@@ -99,7 +99,7 @@ def test_a_port_that_takes_connections_and_says_nothing(tmp_path: Path) -> None:
         began = time.monotonic()
         done = synthgen("generate", "alpaca", "--base-url", url, "--timeout", "1", cwd=tmp_path)
     done.refused(4, f"no server answers at {url} (no answer in time)")
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 25  # 30 is what a probe has without it
 
 
 def test_a_server_that_stops_in_the_middle_of_its_answers(tmp_path: Path, server: Faulty) -> None:
@@ -107,7 +107,7 @@ def test_a_server_that_stops_in_the_middle_of_its_answers(tmp_path: Path, server
     began = time.monotonic()
     done = synthgen(*generate(server, "--timeout", "1", "--count", "600", "--out", "run"), cwd=tmp_path)
     assert "no answer within 1 s" in done.error(5)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 40
 
 
 def test_half_a_body_is_asked_for_again(tmp_path: Path, server: Faulty) -> None:
@@ -148,7 +148,7 @@ def test_the_only_server_dies_and_does_not_come_back(tmp_path: Path) -> None:
     assert run.returncode == 5, said
     assert f"note: {url} is left out for now: " in said
     assert "connection refused" in said.splitlines()[-1]
-    assert 3 <= time.monotonic() - began < 15  # requests wait for the server, as long as one may take
+    assert 3 <= time.monotonic() - began < 40  # requests wait for the server, as long as one may take
     with fake("--port", url.split(":")[2].removesuffix("/v1")) as (again, _):
         assert again == url
         assert synthgen(*words, url, "--out", "run", cwd=tmp_path).code == 0
@@ -258,7 +258,7 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, server: Faulty) -> N
     began = time.monotonic()
     done = synthgen(*words, "--out", "run", cwd=tmp_path, **jumps)
     assert (done.code, done.err) == (0, "")
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 50
     status = synthgen("status", "run", "--json", cwd=tmp_path, **jumps)
     assert (status.code, orjson.loads(status.out)["accepted"]) == (0, 60)
     server.reset()
