@@ -177,7 +177,7 @@ def test_a_dry_run_over_a_finished_run_says_what_is_left(server: Faulty, tmp_pat
     (tmp_path / "p.jsonl").write_text('{"prompt": "three"}\n{"prompt": "four"}\n{"prompt": "five"}\n')
     other = synthgen(*respond_words(server, "--dry-run", "--json"), cwd=tmp_path)
     assert other.returncode == 0, other.stderr
-    assert json.loads(other.stdout.splitlines()[-1])["requests"] == [3, 3]
+    assert json.loads(other.stdout.splitlines()[-1])["estimate"]["requests"] == [3, 3]
 
 
 def test_rows_added_to_its_input_do_not_move_a_run_to_another_language(server: Faulty, tmp_path: Path) -> None:
