@@ -16,8 +16,8 @@ import orjson
 from synthgen.asking import prompt_tokens, room
 from synthgen.budget import Price
 from synthgen.errors import ParseError, SynthgenError
+from synthgen.growth import Grown
 from synthgen.recipe import Recipe
-from synthgen.run import Grown
 from synthgen.speakers import Speaker
 from synthgen.types import Completion, Message, SamplingParams, Seed, Task
 

@@ -15,6 +15,7 @@ from synthgen.asking import Asking, TaskAsk
 from synthgen.bodies import dump, load
 from synthgen.dedup import Near, Seen
 from synthgen.errors import BackendError, BudgetSpent, ParseError, SynthgenError
+from synthgen.growth import Grown, lag
 from synthgen.recipe import Outcome, Recipe, as_outcome
 from synthgen.store import Decision
 from synthgen.types import Failure, Rejection, Sample, Seed, Task
@@ -23,17 +24,9 @@ from synthgen.types import Failure, Rejection, Sample, Seed, Task
 REORDER_WINDOW = 4096
 # Tasks made before they are started, where they may be: what a fast server does while a slow one makes one answer.
 AHEAD = 2048
-# A growing recipe's task i sees the pool as it stood after task i - lag(i). The lag belongs to the run and not to
-# the concurrency of the moment. It starts at five, Self-Instruct's own request batch, so that small runs grow too.
-FIRST_LAG, LAST_LAG = 5, 64
 BARREN_TASKS = 200
 FAILING, OF_LAST = 20, 25
 _YIELD_EVERY = 64
-
-
-def lag(index: int) -> int:
-    """How many tasks before task `index` are hidden from it in a growing recipe."""
-    return min(LAST_LAG, max(FIRST_LAG, index // 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +56,6 @@ class Board:
     tasks: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     failed: int = 0
-
-
-class Grown:
-    """The pool as one task may see it: a prefix of everything accepted, ended by an earlier task."""
-
-    def __init__(self) -> None:
-        self._entries: list[tuple[str, str]] = []
-        self._sizes = [0]  # after how many decided tasks there were how many entries
-        self.visible_tasks = 0
-
-    def __len__(self) -> int:
-        return self._sizes[min(self.visible_tasks, len(self._sizes) - 1)]
-
-    def __getitem__(self, at: int) -> tuple[str, str]:
-        if not 0 <= at < len(self):
-            raise IndexError(at)
-        return self._entries[at]
-
-    def add(self, entries: Sequence[tuple[str, str]]) -> None:
-        self._entries.extend(entries)
-        self._sizes.append(len(self._entries))
 
 
 class Conveyor:

@@ -28,12 +28,13 @@ from synthgen.estimate import Asked, Estimate, Work, estimate, rehearse
 from synthgen.filters import parts
 from synthgen.finish import MOST_ROWS_AT_AN_INTERRUPT, About, counted, finish
 from synthgen.formats import open_format
+from synthgen.growth import LAST_LAG, Grown
 from synthgen.inputs import Inputs, Scan, language
 from synthgen.pulse import Pulse
 from synthgen.recipe import Recipe, Setting, thresholds
 from synthgen.report import Summary
 from synthgen.rows import nearest_path
-from synthgen.run import LAST_LAG, Conveyor, Ending, Grown, Plan
+from synthgen.run import Conveyor, Ending, Plan
 from synthgen.seeds import read_seeds
 from synthgen.speakers import Effort, Speaker, Speakers
 from synthgen.store import Store, explain

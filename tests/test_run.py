@@ -20,8 +20,9 @@ from rouge_score import rouge_scorer
 from synthgen import output
 from synthgen.backends.recording import Recording
 from synthgen.errors import BackendError, NotAllowed, RequestRefused
+from synthgen.growth import FIRST_LAG, LAST_LAG, Grown, lag
 from synthgen.recipe import Ask, Outcome, Recipe, sample
-from synthgen.run import BARREN_TASKS, FIRST_LAG, LAST_LAG, Grown, lag
+from synthgen.run import BARREN_TASKS
 from synthgen.store import Store
 from synthgen.types import Completion, Request, Seed, Task
 
