@@ -79,6 +79,7 @@ def numbers(conveyor: Conveyor, pace: Pace) -> dict[str, Any]:
         "accepted": board.accepted,
         "target": board.target,
         "tasks": board.tasks,
+        "tasks_in_all": board.tasks_in_all,
         "failed": board.failed,
         "rejected": dict(board.rejected),
         "requests": requests,
@@ -91,8 +92,17 @@ def numbers(conveyor: Conveyor, pace: Pace) -> dict[str, Any]:
         "servers_left_out": left_out(conveyor),
         "usd": None if asking.usd is None else round(asking.usd, 6),
         "budget": asking.budget.as_dict() if asking.budget else None,
-        "eta_seconds": eta_seconds(board.target, board.accepted, gained),
+        "eta_seconds": eta_seconds(*_end(board.target, board.accepted, gained, board.tasks, board.tasks_in_all)),
     }
+
+
+def _end(
+    target: int | None, accepted: int, per_second: float, tasks: int, in_all: int | None
+) -> tuple[int | None, int, float]:
+    """What has its end, how much of it is there, and its pace: the samples asked for, else the tasks that there are."""
+    if target is not None or not accepted:
+        return target, accepted, per_second
+    return in_all, tasks, per_second * tasks / accepted
 
 
 def eta_seconds(target: int | None, accepted: int, accepted_per_second: float) -> float | None:

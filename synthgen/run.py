@@ -36,6 +36,7 @@ class Plan:
     count: int | None
     run_seed: int = 0
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    tasks: int | None = None  # that there are in all, where that is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Board:
     """Live counters for the progress line and the closing table."""
 
     target: int | None = None
+    tasks_in_all: int | None = None
     accepted: int = 0
     tasks: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
@@ -63,7 +65,7 @@ class Conveyor:
 
     def __init__(self, recipe: Recipe, seeds: Iterable[Seed], seen: Seen, asking: Asking, plan: Plan) -> None:
         self.recipe, self.asking, self.store, self.plan, self.seen = recipe, asking, asking.store, plan, seen
-        self.board = Board(target=plan.count)
+        self.board = Board(plan.count, plan.tasks)
         self._pool = Grown()
         # Novelty entries after each decided task, where tasks are compared with what was there when they were made.
         self._entries_after = [len(seen.novelty)]

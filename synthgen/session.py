@@ -297,6 +297,7 @@ class Session:
                 "prompts": {part: t.digest for part, t in self.recipe.prompts.items()},
                 "sampling": _given(self.recipe.sampling),
             },
+            self._scan.rows if self._scan else None,
         )
         conveyor = Conveyor(self.recipe, self.seeds, seen, asking, plan)
         conveyor.resume()

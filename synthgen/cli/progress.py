@@ -215,8 +215,7 @@ class _Line:
         from synthgen.report import now
 
         found = self.counts()
-        goal = "?" if found["target"] is None else found["target"]
-        pieces = [f"{self.label} {found['accepted']}/{goal}", now(found)]
+        pieces = [f"{self.label} {found['accepted']}/{found['target'] or found['tasks_in_all'] or '?'}", now(found)]
         if found["rejected"]:
             most = ", ".join(f"{reason} {n}" for reason, n in self.conveyor.board.rejected.most_common(3))
             pieces.append(f"rejected {sum(found['rejected'].values())} ({most})")
