@@ -36,7 +36,7 @@ def doctor(base_urls: tuple[str, ...], json_: bool) -> int:
         "core": {name: _version(name) for name in _CORE},
         "extras": {extra: {name: _version(name) for name in names} for extra, names in _EXTRAS.items()},
         "servers": servers,
-        "vllm_python": os.environ.get("SYNTHGEN_VLLM_PYTHON") or (sys.executable if _version("vllm") else None),
+        "vllm_python": _vllm_python(),
         "default_model": "the server above" if os.environ.get("OPENAI_BASE_URL") else "embedded",
         "embedded_model": _embedded(),
     }
@@ -56,6 +56,16 @@ def _version(name: str) -> str | None:
         except PackageNotFoundError:
             continue
     return None
+
+
+def _vllm_python() -> dict[str, str | None]:
+    from synthgen.errors import UsageError
+    from synthgen.serve import find_software
+
+    try:
+        return {"path": find_software().python, "error": None}
+    except UsageError as error:
+        return {"path": None, "error": str(error)}
 
 
 def _embedded() -> str:
@@ -94,6 +104,7 @@ def _print(found: dict[str, Any]) -> None:
     for server in found["servers"]:
         good = f"{', '.join(server['models'])} (context {server['context_tokens']})" if not server["error"] else ""
         click.echo(f"server {server['url']}: {server['error'] or good}")
-    click.echo(f"Python for vLLM (--batch vllm-file): {found['vllm_python'] or 'none; SYNTHGEN_VLLM_PYTHON names one'}")
+    vllm = found["vllm_python"]
+    click.echo(f"Python for vLLM (serve, --batch vllm-file): {vllm['path'] or vllm['error']}")
     click.echo(f"model when none is given: {found['default_model']}")
     click.echo(f"embedded model: {found['embedded_model']}")
