@@ -112,6 +112,7 @@ STEPS = [
     ("steps: [{id: a, mix: {own.jsonl: 1}, decontaminate: late.jsonl}]", "decontaminate: late.jsonl:2: instruction: instruction must"),
     ("models: {default: {model: m}}\n" + ONE, "2: step 'a': default: --model m: where is it served?"),
     ("models: {default: {model: m, base_url: x.y}}\n" + ONE, "2: step 'a': default: --base-url x.y: a URL such"),
+    ("models: {default: {model: m, base_url: http://x}}\nsteps: [{id: a, recipe: alpaca, api_key_env: K}]", "2: api_key_env: the key belongs to a model"),
     ("steps: [{id: a, recipe: alpaca, model: 'openai:m'}]", "1: step 'a': default: --model openai:NAME: OPENAI_API_KEY is not set"),
     ("models: {default: {model: m, base_url: http://x}}\nsteps: [{id: a, recipe: alpaca, batch: vllm-file}]", "2: step 'a': default: --batch vllm-file asks no server"),
     ("steps: [{id: a, mix: {own.jsonl: 1}, count: 0}]", "count must be at least 1"),

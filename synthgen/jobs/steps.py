@@ -74,6 +74,8 @@ def read_recipe_step(
     models = {**state.models, **own} or {role: Model(spec) for role, spec in wish.models.items()}
     if "batch" in found and all(model.serve for model in models.values()):
         faults.add(found["batch"].line, "batch: the job serves this model itself, which answers at once; leave it out")
+    if "api_key_env" in found and state.models and not roles:
+        faults.add(found["api_key_env"].line, "api_key_env: the key belongs to a model; write it there, under models")
     prices = {role: model.price for role, model in models.items() if model.price is not None}
     wish = replace(wish, prices=prices | dict(wish.prices))
     step = RecipeStep(name, one.line, folder, wish, reads, models)
