@@ -322,24 +322,22 @@ def test_servers_of_a_job_are_started_once_and_end_with_it(reference: dict[str, 
 
 def test_a_killed_job_leaves_no_server_and_continues(tmp_path: Path) -> None:
     made = []
+    model = f"fake-{os.getpid()}"  # the same for both, and no other test run's on this machine
     for name, kills in (("whole", 0), ("killed", 1)):
-        model = str(tmp_path / name / "fake")
-        (tmp_path / name).mkdir()
-        spec = f"{{serve: '{tmp_path}/{name}/fake', args: [--delay, '0.05']}}"
-        folder = write(tmp_path / name / "job", "", model=spec.replace(f"{tmp_path}/{name}", ".."))
+        folder = write(tmp_path / name, "", model=f"{{serve: {model}, args: [--delay, '0.05']}}")
         for _ in range(kills):
             with start(folder, **FAKE_VLLM) as process:
                 store = folder / "runs" / "demo" / "zh" / "run.sqlite-wal"
                 while not store.exists() or store.stat().st_size < 40_000:
                     assert process.poll() is None
                     time.sleep(0.01)
-                assert len(running("../fake")) == 3  # a supervisor, a server, its engine
+                assert len(running(model)) == 3  # a supervisor, a server, its engine
                 process.kill()
                 process.communicate()
-            assert none_left("../fake", 30) == {}
+            assert none_left(model, 30) == {}
         done = synthgen("run", "job.yaml", cwd=folder, **FAKE_VLLM)
         assert done.returncode == 0, done.stderr
-        assert running(model) == running("../fake") == {}
+        assert running(model) == {}
         made.append(files(folder))
     assert made[0] == made[1]
 
