@@ -255,8 +255,9 @@ class Conveyor:
         """Tasks that the rest of the target can need: at the end of a run nothing is asked for the bin."""
         if self.plan.count is None:
             return self._window()
-        # Until the run's own yield is known, as if two tasks had yielded a third of what they can.
-        share = 0.3 if self.recipe.filtered or self.recipe.novel else 1.0
+        # Until the run's own yield is known, as if two tasks had yielded a third of what they can, or nearly all of it
+        # where nothing but an answer is wanted.
+        share = 0.3 if self.recipe.novel or self.recipe.filtered else 0.9
         guess = max(0.5, share * self.recipe.most_per_task())
         rate = (self.board.accepted + 2 * guess) / (self._decided + 2)
         left = self.plan.count - self.board.accepted - rate * len(self._done)

@@ -41,6 +41,14 @@ def test_one_sample_a_prompt_in_their_order(tmp_path: Path) -> None:
     assert len(done.backend.requests) == 12
 
 
+def test_a_part_of_the_prompts_costs_no_more_than_that_part(tmp_path: Path) -> None:
+    """With places for all of them from the start: what is answered is accepted, so few are asked beyond the count."""
+    done = respond(tmp_path, prompts=tuple(prompt(f"p{n}", f"How much is {n}?") for n in range(200)), count=50,
+                   concurrency=200)  # fmt: skip
+    assert len(done.samples) == 50
+    assert len(done.backend.requests) <= 58
+
+
 def test_neither_filters_nor_novelty_unless_asked(tmp_path: Path) -> None:
     same = tuple(prompt(f"p{n}", "Say sorry.") for n in range(4))
     assert len(respond(tmp_path / "a", lambda _: "Sorry, as an AI language model I cannot.", same).samples) == 4
