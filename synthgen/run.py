@@ -70,7 +70,8 @@ class Conveyor:
         # Novelty entries after each decided task, where tasks are compared with what was there when they were made.
         self._entries_after = [len(seen.novelty)]
         self._tasks = self._numbered(recipe.rounds(seeds, self._pool, Random(f"{plan.run_seed}:{recipe.name}")))
-        self._servers = asking.speaker("default").pool
+        self._pools = tuple(dict.fromkeys(speaker.pool for speaker in asking.speakers.values()))
+        self._first_pool = asking.speaker("default").pool
         self._ahead: deque[tuple[int, Task]] = deque()
         self._made_all = False
         self._next: tuple[int, Task] | None = None
@@ -142,7 +143,8 @@ class Conveyor:
 
     async def run(self) -> Ending:
         """Work until the target is reached, the tasks are used up, or there is a reason to stop."""
-        self._servers.users[self._wake.set] = None
+        for pool in self._pools:
+            pool.users[self._wake.set] = None
         try:
             while self._ending is None:
                 await self._start_some()
@@ -152,7 +154,8 @@ class Conveyor:
                 self._wake.clear()
                 self._decide_ready()
         finally:
-            del self._servers.users[self._wake.set]
+            for pool in self._pools:
+                del pool.users[self._wake.set]
             await self.cancel()
         self.store.flush()
         if self._ending is not None and self._ending.code:
@@ -225,7 +228,7 @@ class Conveyor:
         if self._ending is not None or self._last is not None or self._exhausted or self._reached():
             return False
         ahead = self._started - self._decided
-        if len(self._running) >= min(self._servers.width, self._worth_starting()) or ahead >= self._window():
+        if len(self._running) >= min(self._width(), self._worth_starting()) or ahead >= self._window():
             return False
         if self.recipe.grows and self._decided < self._started - lag(self._started):
             return False
@@ -244,12 +247,16 @@ class Conveyor:
                 self._ahead.append(task)
         if self._made_all or self.plan.count is not None:
             left = len(self._ahead) if self._made_all else self._window()
-            self._servers.users[self._wake.set] = min(left, max(0, self._worth_starting() - len(self._running)))
+            self._first_pool.users[self._wake.set] = min(left, max(0, self._worth_starting() - len(self._running)))
         return self._ahead.popleft() if self._ahead else None
+
+    def _width(self) -> int:
+        """Tasks worth running at once: some wait for one model while others wait for the next."""
+        return sum(pool.width for pool in self._pools)
 
     def _window(self) -> int:
         """How far tasks may be ahead of the one to be decided next: a batch is to hold all that it can."""
-        return max(REORDER_WINDOW, self._servers.width)
+        return max(REORDER_WINDOW, self._width())
 
     def _worth_starting(self) -> int:
         """Tasks that the rest of the target can need: at the end of a run nothing is asked for the bin."""

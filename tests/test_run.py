@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -18,13 +18,17 @@ from kit import SEEDS, Ended, run
 from rouge_score import rouge_scorer
 
 from synthgen import output
+from synthgen.asking import Asking
 from synthgen.backends.recording import Recording
+from synthgen.dedup import NoveltyByScript, Seen
 from synthgen.errors import BackendError, NotAllowed, RequestRefused
 from synthgen.growth import FIRST_LAG, LAST_LAG, Grown, lag
-from synthgen.recipe import Ask, Outcome, Recipe, sample
-from synthgen.run import BARREN_TASKS
+from synthgen.load import Pool
+from synthgen.recipe import Ask, Outcome, Recipe, Setting, sample, thresholds
+from synthgen.run import BARREN_TASKS, Conveyor, Ending, Plan
+from synthgen.speakers import Speaker
 from synthgen.store import Store
-from synthgen.types import Completion, Request, Seed, Task
+from synthgen.types import Capabilities, Completion, Request, Seed, Task
 
 ADJECTIVES = (
     "quiet wooden narrow ancient hungry patient foreign clever electric distant golden frozen honest urban".split()
@@ -446,6 +450,52 @@ def test_a_kill_while_failures_are_taken_up_leaves_none_behind(
     monkeypatch.undo()
     done = run(tmp_path, alpaca, count=20, concurrency=1)
     assert (done.ending.code, done.falls.failed) == (0, 0)
+
+
+class Meeting(Recording):
+    """Nobody is answered after the first four until four wait at each of two models."""
+
+    def __init__(self, free: int, barrier: asyncio.Barrier) -> None:
+        super().__init__(lambda _: "fine")
+        self.free, self.barrier = free, barrier
+
+    async def complete(self, request: Request) -> Completion:
+        self.free -= 1
+        if -4 <= self.free < 0:
+            await self.barrier.wait()
+        return await super().complete(request)
+
+
+def test_two_models_are_both_kept_busy(tmp_path: Path) -> None:
+    class Judged(Finite):
+        name = "judged"
+
+        def tasks(self, seeds: Iterable[Seed], rng: Random) -> Iterator[Task]:
+            yield from (Task(f"{n:06d}", {}) for n in range(20))
+
+        async def run(self, task: Task, ask: Ask) -> list[Outcome]:
+            made = await ask(task.id)
+            await ask(task.id, role="judge")
+            return [sample(task.id, "", made.text)]
+
+    async def main() -> Ending:
+        barrier, store = asyncio.Barrier(8), Store(tmp_path)
+        pools = {
+            "default": Pool([Meeting(4, barrier)], concurrency=4),
+            "judge": Pool([Meeting(0, barrier)], concurrency=4),
+        }
+        speakers = {role: Speaker("m", pool, Capabilities()) for role, pool in pools.items()}
+        made = Judged(Setting())
+        made.novel = made.filtered = False
+        seen = Seen(NoveltyByScript(*thresholds(made)))
+        conveyor = Conveyor(made, (), seen, Asking(store, speakers, 0), Plan(None))
+        try:
+            return await asyncio.wait_for(conveyor.run(), 10)
+        finally:
+            store.close()
+            assert all(pool.users == {} for pool in pools.values())
+
+    assert asyncio.run(main()).code == 0
 
 
 # Nothing comes any more, or comes wrong.
