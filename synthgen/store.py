@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import queue
 import sqlite3
@@ -14,17 +13,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import orjson
 
 from synthgen.errors import StoreError
+from synthgen.lock import LOCK, lock
 from synthgen.queries import Paid, paid
 from synthgen.types import Completion, ToolCall
 
 SCHEMA = 1
 PULSE_SECONDS = 1.0
-LOCK = ".run.lock"  # stays: removing it would let two processes hold two files of one name
 _PRAGMAS = (
     "page_size=8192", "journal_mode=wal", "synchronous=full",
     "wal_autocheckpoint=2000", "cache_size=-2000", "busy_timeout=5000",
@@ -323,20 +322,6 @@ def failures(db: sqlite3.Connection, places: int | None = None) -> list[tuple[st
     return list(db.execute(f"select task, error, attempts from failure {first} order by place, rowid"))
 
 
-def holder(folder: Path) -> int | None:
-    """The process that works on a run folder now, None when nobody does."""
-    path = folder / LOCK
-    try:
-        with path.open("r+") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: a look must not keep a run out
-    except BlockingIOError:
-        text = path.read_text().strip()
-        return int(text) if text.isdigit() else 0
-    except OSError:
-        return None
-    return None
-
-
 def explain(error: BaseException, folder: Path) -> StoreError:
     """One line for the user from what SQLite or the file system says."""
     if isinstance(error, StoreError):
@@ -352,21 +337,6 @@ def explain(error: BaseException, folder: Path) -> StoreError:
     if "readonly" in text or "unable to open" in text or "Read-only" in text:
         return StoreError(f"{folder}: not writable ({text}); choose another --out")
     return StoreError(f"{folder}: {text}")
-
-
-def lock(path: Path) -> IO[str]:
-    """The right to work in a folder, until it is closed. Raises StoreError that names the process which has it."""
-    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        who = file.read().strip() or "unknown"
-        file.close()
-        raise StoreError(f"{path.parent}: in use by process {who}; wait for it, or give another --out") from None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
 
 
 def _columns(completion: Completion) -> tuple[str, str, int | None, int | None, bytes | None]:

@@ -16,7 +16,7 @@ import orjson
 from aiohttp import web
 from fake_server import completion
 
-from synthgen.store import LOCK
+from synthgen.lock import LOCK
 
 Tree = dict[str, str]
 DATA = ("alpaca.jsonl", "sharegpt.jsonl", "rejected.jsonl", "failures.jsonl")

@@ -21,7 +21,7 @@ FLOORS = {
     "speakers": 4, "batches": 4, "recipe": 4, "bodies": 4,
     "load": 3,
     "serve": 2, "server": 2, "prompts": 2, "seeds": 2, "filters": 2, "formats": 2, "store": 2, "backends": 2,
-    "data": 1, "rows": 1, "dedup": 1, "parsing": 1, "limit": 1, "line": 1, "growth": 1, "budget": 1, "queries": 1,
+    "data": 1, "rows": 1, "dedup": 1, "parsing": 1, "limit": 1, "line": 1, "growth": 1, "lock": 1, "budget": 1, "queries": 1,
     "types": 0, "errors": 0, "supervisor": 0,
 }  # fmt: skip
 HEAVY = {"aiohttp", "jinja2", "rich", "numpy", "rapidfuzz", "orjson", "openai", "torch", "datasets"}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from synthgen import bodies, output, store
+from synthgen import bodies, lock, output, store
 from synthgen.errors import StoreError, UsageError
 from synthgen.queries import Paid, paid
 from synthgen.recipe import sample
@@ -108,13 +108,13 @@ def test_what_was_handed_back_survives_the_end_of_the_process(tmp_path: Path, th
 def test_a_folder_belongs_to_one_process(tmp_path: Path) -> None:
     opened = Store(tmp_path)
     try:
-        assert store.holder(tmp_path) == os.getpid()
+        assert lock.holder(tmp_path) == os.getpid()
         with pytest.raises(StoreError, match=rf"in use by process {os.getpid()}\b.*another --out") as caught:
             Store(tmp_path)
         assert caught.value.exit_code == 3
     finally:
         opened.close()
-    assert store.holder(tmp_path) is None
+    assert lock.holder(tmp_path) is None
     Store(tmp_path).close()
 
 
@@ -134,14 +134,14 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
         Store(tmp_path)
     process.kill()
     process.join()
-    assert store.holder(tmp_path) is None
+    assert lock.holder(tmp_path) is None
     Store(tmp_path).close()
 
 
 def test_a_lock_file_opened_before_its_holder_ended_still_keeps_others_out(tmp_path: Path) -> None:
     """Two processes that hold two files of one name would both write."""
     first = Store(tmp_path)
-    with (tmp_path / store.LOCK).open("r+") as second:  # the next process, between open and flock
+    with (tmp_path / lock.LOCK).open("r+") as second:  # the next process, between open and flock
         first.close()
         fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with pytest.raises(StoreError, match="in use"):
@@ -153,7 +153,7 @@ def _refused(folder: Path) -> tuple[str, bool]:
     try:
         Store(folder).close()
     except StoreError as error:
-        return str(error), store.holder(folder) is None
+        return str(error), lock.holder(folder) is None
     raise AssertionError("it was opened")
 
 

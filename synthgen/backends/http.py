@@ -98,7 +98,8 @@ class Http(SideDoors):
                 return read(*answer, request, hide=self._key)
             said = wire.fault(answer.body) if answer.status in (400, 422) else wire.Fault("")
             left = None if shortened or limit is None else wire.room_left(said, limit)
-            if seeded and (said.param.split(".")[-1] == "seed" or re.search(r"\bseed\b", said.message)):
+            named = said.param.split(".")[-1] == "seed" if said.param else re.search(r"\bseed\b", said.message)
+            if seeded and named:  # a message may repeat the prompt: it counts where no field is named
                 self._takes_seed = False
             elif limit is not None and name == _LIMIT and "max_completion_tokens" in said.message and left is None:
                 self._limit_name = b'"max_completion_tokens":'  # OpenAI's newer models know this name alone

@@ -25,10 +25,10 @@ def status(run: Path, json_: bool) -> None:
     """
     from dataclasses import replace
 
-    from synthgen import finish, report, store
+    from synthgen import finish, lock, report
 
     _check(run)
-    process = store.holder(run)
+    process = lock.holder(run)
     summary = finish.summarize(run)
     if process is not None:
         summary = replace(summary, live={"process": process, **_now(run, summary)})

@@ -24,12 +24,13 @@ from synthgen.formats import open_format
 from synthgen.jobs.fleets import Fleets
 from synthgen.jobs.mixing import Mixing
 from synthgen.jobs.plan import Job, MixStep, RecipeStep, Step
+from synthgen.lock import LOCK, holder, lock
 from synthgen.report import Summary
 from synthgen.run import Conveyor, Ending
 from synthgen.serve import Serve
 from synthgen.session import Session, Wish
 from synthgen.speakers import Effort, Speakers
-from synthgen.store import LOCK, Store, explain, holder, lock
+from synthgen.store import Store, explain
 
 # The job's exit code is that of the step which ended worst: a user's stop, a bug, the disk, the file, the server, ...
 SEVERITY = (143, 130, 70, 3, 2, 4, 6, 7, 5)
