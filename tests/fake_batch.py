@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import orjson
 from aiohttp import web
 from fake_server import completion
+from faulty import threaded
 
 STATES = ("validating", "in_progress", "finalizing", "completed")
 Body = dict[str, Any]
@@ -234,31 +234,6 @@ def _error(status: int, message: str) -> web.Response:
     return web.json_response({"error": error}, status=status)
 
 
-@contextmanager
-def serving() -> Iterator[FakeBatch]:
+def serving() -> AbstractContextManager[FakeBatch]:
     """A `FakeBatch` on a loop of its own, in a thread, until the end of the block."""
-    server, loop = FakeBatch(), asyncio.new_event_loop()
-    runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=0.1)
-
-    async def start() -> None:
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        server.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-
-    async def stop() -> None:
-        await runner.cleanup()
-        left = asyncio.all_tasks() - {asyncio.current_task()}  # answers that hang
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-
-    loop.run_until_complete(start())
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield server
-    finally:
-        asyncio.run_coroutine_threadsafe(stop(), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+    return threaded(FakeBatch())

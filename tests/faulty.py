@@ -6,10 +6,10 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import command
 import orjson
@@ -138,10 +138,26 @@ def _copy(response: web.Response | None) -> web.Response | None:
     return web.Response(status=response.status, body=response.body, content_type=response.content_type)
 
 
-@contextmanager
-def serving() -> Iterator[Faulty]:
+class Application(Protocol):
+    """A server that tests talk to; it is told its address."""
+
+    base_url: str
+
+    def application(self) -> web.Application: ...
+
+
+S = TypeVar("S", bound=Application)
+
+
+def serving() -> AbstractContextManager[Faulty]:
     """A `Faulty` on a loop of its own, in a thread, until the end of the block."""
-    server, loop = Faulty(), asyncio.new_event_loop()
+    return threaded(Faulty())
+
+
+@contextmanager
+def threaded(server: S) -> Iterator[S]:
+    """The server on a loop of its own, in a thread, until the end of the block."""
+    loop = asyncio.new_event_loop()
     runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=0.1)
 
     async def start() -> None:
