@@ -143,7 +143,7 @@ class TaskAsk:
         seeded = Request(
             request.model,
             request.prompt,
-            replace(request.sampling, seed=int.from_bytes(key[:4], "big") >> 1),
+            request.sampling.seeded(int.from_bytes(key[:4], "big") >> 1),
             schema=schema,
             body=request.body,
             id=key.hex(),

@@ -63,6 +63,20 @@ class SamplingParams:
     frequency_penalty: float | None = None
     repetition_penalty: float | None = None
 
+    def seeded(self, seed: int) -> SamplingParams:
+        """The same with this seed; `dataclasses.replace` takes three times as long, once a request."""
+        return SamplingParams(
+            self.temperature,
+            self.top_p,
+            self.top_k,
+            self.max_tokens,
+            self.stop,
+            seed,
+            self.presence_penalty,
+            self.frequency_penalty,
+            self.repetition_penalty,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

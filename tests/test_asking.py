@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import resource
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -264,3 +265,8 @@ def test_the_limit_of_open_files_is_raised_and_never_lowered(
     allow_files([pool])
     assert limits == ([] if raised is None else [(raised, hard)])
     assert pool.most_at_once == min(2048, (raised or 1 << 20) - 64)
+
+
+def test_a_seed_changes_nothing_else() -> None:
+    params = SamplingParams(0.5, 0.9, 40, 64, ("a", "b"), None, 0.1, 0.2, 1.1)
+    assert params.seeded(7) == dataclasses.replace(params, seed=7)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,10 +53,14 @@ def serve(
     if wrong:
         raise UsageError(wrong)
     fleet = servers.Fleet(wanted, servers.logs(logs or Path("runs") / "serve", replicas))
+    import asyncio
+
     return asyncio.run(_serve(fleet, quiet, json_))
 
 
 async def _serve(fleet: Fleet, quiet: bool, json_: bool) -> int:
+    import asyncio
+
     from synthgen.cli.progress import Watch, signals
 
     working = asyncio.create_task(_work(fleet, Watch(quiet, json_)))

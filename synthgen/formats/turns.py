@@ -142,15 +142,19 @@ def results_fault(messages: Sequence[Message]) -> str | None:
 
 def lost(sample: Sample, keeps: frozenset[str]) -> tuple[str, ...]:
     """What a row without the parts in `keeps` does not hold of the sample."""
-    messages = sample.messages
-    parts = {
-        "reasoning": any(message.reasoning for message in messages),
-        "weights of turns": any(message.weight is not None for message in messages),
-        "names of speakers": any(message.name for message in messages if message.role != "tool"),
-        "the rejected answer": bool(sample.rejected),
-        "the label": sample.label is not None,
-        "text beside the turns": sample.text is not None,
-        "the border of instruction and input": bool(sample.input_split and sample.input_split[1]),
-    }
+    reasoning = weights = names = False
+    for message in sample.messages:
+        reasoning = reasoning or bool(message.reasoning)
+        weights = weights or message.weight is not None
+        names = names or bool(message.name and message.role != "tool")
+    parts = (
+        ("reasoning", reasoning),
+        ("weights of turns", weights),
+        ("names of speakers", names),
+        ("the rejected answer", bool(sample.rejected)),
+        ("the label", sample.label is not None),
+        ("text beside the turns", sample.text is not None),
+        ("the border of instruction and input", bool(sample.input_split and sample.input_split[1])),
+    )
     columns = [f"column {name}" for name in columns_of(sample) if name not in keeps]
-    return (*(part for part, there in parts.items() if there and part not in keeps), *columns)
+    return (*(part for part, there in parts if there and part not in keeps), *columns)
