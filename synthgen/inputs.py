@@ -63,7 +63,8 @@ class Inputs:
 
     def scan(self, first: int | None = None) -> Scan:
         """One pass over everything. Raises UsageError as iterating does, and when there is nothing."""
-        running, rows, part, marked = hashlib.blake2b(digest_size=16), 0, "", list[str]()
+        running, rows, part, marked = hashlib.blake2b(digest_size=16), 0, "", 0
+        first_marked = ""
         for seed in self:
             said = repr(_said(seed.fields))
             running.update(f"{seed.id} {said}".encode("utf-8", "surrogatepass"))
@@ -71,10 +72,11 @@ class Inputs:
             if rows == first:
                 part = running.hexdigest()
             if "<|im_" in said:
-                marked.append(seed.where)
+                marked += 1
+                first_marked = first_marked or seed.where
         if not rows:
             raise UsageError("no prompts: give --input a file with at least one row")
-        return Scan(rows, running.hexdigest(), part, len(marked), marked[0] if marked else "")
+        return Scan(rows, running.hexdigest(), part, marked, first_marked)
 
 
 def _rows(source: str | Path) -> Iterator[tuple[str, str, dict[str, Any]]]:

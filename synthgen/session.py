@@ -247,7 +247,7 @@ class Session:
         if output.is_run(self.out):
             with output.reading(self.out) as db:
                 stored = queries.values(db, "decided", "identity", "input_rows")
-                if not self._changed(stored.get("identity"), stored.get("input_rows")):
+                if not self._changed(self._identity(), stored.get("identity"), stored.get("input_rows")):
                     accepted, decided = output.waterfall(db, self.count).accepted, stored.get("decided", 0)
         work = self.work(accepted, decided)
         rehearsed = await rehearse(work)
@@ -269,7 +269,7 @@ class Session:
             there = store.meta("recipe"), store.meta("lang")
             runfolder.check_same(self.out, there, (self.kind.name, self.lang))
         seen, identity = self._seen(), self._identity()
-        changed = self._changed(json.loads(store.meta("identity") or "null"), store.meta("input_rows"))
+        changed = self._changed(identity, json.loads(store.meta("identity") or "null"), store.meta("input_rows"))
         if changed:
             self._note(
                 f"other {', '.join(changed)} than before: the samples here are made anew, with stored answers where "
@@ -305,11 +305,11 @@ class Session:
         store.pulse = Pulse(conveyor, before.get("seconds", 0.0))
         return conveyor
 
-    def _changed(self, before: dict[str, Any] | None, rows: int | None) -> list[str]:
+    def _changed(self, identity: dict[str, Any], before: dict[str, Any] | None, rows: int | None) -> list[str]:
         """What shapes the dataset and is not as it was when this folder's decisions were made."""
         if before is None:
             return []
-        now = json.loads(json.dumps(self._identity()))  # tuples are lists in what is stored
+        now = json.loads(json.dumps(identity))  # tuples are lists in what is stored
         if self._grown(before.get("seeds"), rows):
             before["seeds"] = now["seeds"]
         words = {"seeds": "prompts" if self._scan else "seeds"}
