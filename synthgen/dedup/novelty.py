@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
 from fractions import Fraction
 
 from synthgen.dedup.exact import key
+from synthgen.dedup.near import Near
 from synthgen.dedup.tokens import is_cjk, words
-
-
-@dataclass(frozen=True, slots=True)
-class Near:
-    """What was met: the id of the nearest entry, the score in [0, 1], the measure, the entry's text."""
-
-    id: str
-    score: float
-    by: str
-    span: str = ""
-
-    @property
-    def evidence(self) -> str:
-        """The verdict in one line: score, measure, which entry, its text; an entry of the same answer has no id yet."""
-        return f"{self.score:.3f} {self.by} to {self.id or 'its neighbour'}: {self.span}"
 
 
 class Novelty:
