@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from fractions import Fraction
 
 from synthgen.dedup.exact import key
 from synthgen.dedup.near import Near
 from synthgen.dedup.tokens import is_cjk, words
+from synthgen.errors import UsageError
 
 
 class Novelty:
@@ -19,6 +21,8 @@ class Novelty:
     """
 
     def __init__(self, threshold: Fraction = Fraction(7, 10), *, reject_equal: bool = False) -> None:
+        if not 0 < threshold <= 1:
+            raise UsageError(f"a novelty threshold of {float(threshold):g}: it lies above 0 and is 1 at most")
         self.threshold = threshold
         self._reject_equal = reject_equal
         self._codes: dict[str, int] = {}
@@ -37,13 +41,16 @@ class Novelty:
         self._ids.append(id_)
         self._order.append(len(self._order) if order is None else order)
 
-    def nearest(self, text: str, *, before: int | None = None, tokens: list[str] | None = None) -> Near | None:
-        """The best entry over the threshold, the earliest of equals; `before` hides entries from that order on."""
+    def nearest(
+        self, text: str, *, since: int | None = None, before: int | None = None, tokens: list[str] | None = None
+    ) -> Near | None:
+        """The best entry over the threshold, the earliest of equals, of those whose order is in [since, before)."""
         from rapidfuzz import process
         from rapidfuzz.distance import Indel, LCSseq
 
         query = self._encode(words(text) if tokens is None else tokens, grow=False)
-        entries = self._entries if before is None else self._entries[: bisect_left(self._order, before)]
+        first, last = self._range(since, before)
+        entries = self._entries[first:last]
         if not query or not entries:
             return None
         # The library's own cutoff loses pairs that lie exactly on it: ask a little lower, then decide on integers.
@@ -55,9 +62,34 @@ class Novelty:
             common = int(LCSseq.similarity(query, entries[i]))
             if self._is_near(common, total) and (best is None or Fraction(2 * common, total) > best[0]):
                 best = (Fraction(2 * common, total), i)
-        if best is None:
-            return None
-        return Near(self._ids[best[1]], float(best[0]), "rouge-l", self._texts[best[1]])
+        return None if best is None else self._near(first + best[1], float(best[0]))
+
+    def nearest_many(
+        self, texts: Sequence[str], *, since: int | None = None, before: int | None = None
+    ) -> list[Near | None]:
+        """The same for many texts, against what is stored now, not against each other."""
+        return [self.nearest(text, since=since, before=before) for text in texts]
+
+    def top(self, texts: Sequence[str], k: int = 10, *, before: int | None = None) -> list[list[Near]]:
+        """The k most similar entries of each text at any similarity, the earliest first of equals."""
+        from rapidfuzz.distance import LCSseq
+
+        entries = self._entries[: self._range(None, before)[1]]
+        found = []
+        for text in texts:
+            query = self._encode(words(text), grow=False)
+            scores = [2 * LCSseq.similarity(query, e) / (len(query) + len(e)) for e in entries] if query else []
+            best = sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:k]
+            found.append([self._near(i, scores[i]) for i in best])
+        return found
+
+    def _range(self, since: int | None, before: int | None) -> tuple[int, int]:
+        """Entries with these orders: from the first to before the last."""
+        first = 0 if since is None else bisect_left(self._order, since)
+        return first, len(self._order) if before is None else bisect_left(self._order, before)
+
+    def _near(self, entry: int, score: float) -> Near:
+        return Near(self._ids[entry], score, "rouge-l", self._texts[entry])
 
     def _is_near(self, common: int, total: int) -> bool:
         """2 L / (m + n) against p / q without a float."""
@@ -90,21 +122,35 @@ class NoveltyByScript:
     what 0.70 on English words does, measured on 10,019 Chinese instructions.
     """
 
-    def __init__(self, latin: Fraction = Fraction(7, 10), cjk: Fraction = Fraction(8, 10)) -> None:
-        self._latin, self._cjk = Novelty(latin), Novelty(cjk)
+    def __init__(
+        self, latin: Fraction = Fraction(7, 10), cjk: Fraction = Fraction(8, 10), *, reject_equal: bool = False
+    ) -> None:
+        self._latin = Novelty(latin, reject_equal=reject_equal)
+        self._cjk = Novelty(cjk, reject_equal=reject_equal)
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
+    def _for(self, tokens: list[str]) -> Novelty:
+        return self._cjk if is_cjk(tokens) else self._latin
+
     def add(self, id_: str, text: str) -> None:
         tokens = words(text)
-        (self._cjk if is_cjk(tokens) else self._latin).add(id_, text, order=self._count, tokens=tokens)
+        self._for(tokens).add(id_, text, order=self._count, tokens=tokens)
         self._count += 1
 
-    def nearest(self, text: str, *, before: int | None = None) -> Near | None:
+    def nearest(self, text: str, *, since: int | None = None, before: int | None = None) -> Near | None:
         tokens = words(text)
-        return (self._cjk if is_cjk(tokens) else self._latin).nearest(text, before=before, tokens=tokens)
+        return self._for(tokens).nearest(text, since=since, before=before, tokens=tokens)
+
+    def nearest_many(
+        self, texts: Sequence[str], *, since: int | None = None, before: int | None = None
+    ) -> list[Near | None]:
+        return [self.nearest(text, since=since, before=before) for text in texts]
+
+    def top(self, texts: Sequence[str], k: int = 10, *, before: int | None = None) -> list[list[Near]]:
+        return [self._for(words(text)).top([text], k, before=before)[0] for text in texts]
 
 
 class Seen:
@@ -113,15 +159,22 @@ class Seen:
     def __init__(self, novelty: NoveltyByScript) -> None:
         self.novelty = novelty
         self._keys: dict[bytes, str] = {}
-        self._instructions: dict[bytes, str] = {}
+        self._instructions: dict[bytes, list[tuple[int, str]]] = {}
 
-    def nearest(self, instruction: str, *, before: int | None = None) -> Near | None:
+    def nearest(self, instruction: str, *, since: int | None = None, before: int | None = None) -> Near | None:
         """What an instruction comes too close to, the exact match first."""
-        if before is None:
-            same = self._instructions.get(key(instruction))
-            if same is not None:
-                return Near(same, 1.0, "exact", instruction)
-        return self.novelty.nearest(instruction, before=before)
+        for order, id_ in self._instructions.get(key(instruction), ()):
+            if (since is None or order >= since) and (before is None or order < before):
+                return Near(id_, 1.0, "exact", instruction)
+        return self.novelty.nearest(instruction, since=since, before=before)
+
+    def nearest_many(
+        self, instructions: Sequence[str], *, since: int | None = None, before: int | None = None
+    ) -> list[Near | None]:
+        return [self.nearest(instruction, since=since, before=before) for instruction in instructions]
+
+    def top(self, instructions: Sequence[str], k: int = 10, *, before: int | None = None) -> list[list[Near]]:
+        return self.novelty.top(instructions, k, before=before)
 
     def same(self, whole: str) -> Near | None:
         """An accepted sample with the same whole text."""
@@ -129,7 +182,7 @@ class Seen:
         return None if found is None else Near(found, 1.0, "exact")
 
     def add_instruction(self, id_: str, instruction: str) -> None:
-        self._instructions.setdefault(key(instruction), id_)
+        self._instructions.setdefault(key(instruction), []).append((len(self.novelty), id_))
         self.novelty.add(id_, instruction)
 
     def add_whole(self, id_: str, whole: str) -> None:
