@@ -115,12 +115,12 @@ class Asking:
 class TaskAsk:
     """`ask` for one task: knows the task's name and what had been accepted when it was made."""
 
-    def __init__(self, shared: Asking, task: str, nearest: Callable[[str], Near | None]) -> None:
+    def __init__(self, shared: Asking, task: str, nearest_many: Callable[[Sequence[str]], list[Near | None]]) -> None:
         self._shared = shared
         self._task = task
         self._ordinals: dict[bytes, int] = {}
         self._paid = False
-        self.nearest = nearest
+        self.nearest_many = nearest_many
 
     async def __call__(
         self,

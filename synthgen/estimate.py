@@ -15,6 +15,7 @@ import orjson
 
 from synthgen.asking import prompt_tokens, room
 from synthgen.budget import Price
+from synthgen.dedup import Near
 from synthgen.errors import ParseError, SynthgenError
 from synthgen.growth import Grown
 from synthgen.recipe import Recipe
@@ -118,8 +119,8 @@ class _Rehearsal:
             raise _RehearsedError("rehearsed")
         return Completion(self._answer)
 
-    def nearest(self, text: str) -> None:
-        return None
+    def nearest_many(self, texts: Sequence[str]) -> list[Near | None]:
+        return [None] * len(texts)
 
 
 async def rehearse(work: Work, most: int = _MANY) -> list[list[Asked]]:

@@ -12,6 +12,7 @@ from typing import Any
 from synthgen import output
 from synthgen.dedup import Fingerprints, cjk_share
 from synthgen.errors import ParseError, UsageError
+from synthgen.filters import parts
 from synthgen.formats import sniff_format
 from synthgen.formats.messages import read_messages
 from synthgen.formats.turns import from_json
@@ -212,6 +213,17 @@ def _said(fields: Mapping[str, Any]) -> tuple[Any, ...]:
 def _content_id(fields: Mapping[str, Any]) -> str:
     text = repr(_said(fields)[:2]).encode("utf-8", "surrogatepass")
     return "p-" + hashlib.blake2b(text, digest_size=8).hexdigest()
+
+
+def instructions(source: str | Path) -> Iterator[tuple[str, str]]:
+    """(place, instruction) of every sample or prompt of a run or a file; UsageError with `file:line`."""
+    if output.is_run(Path(source)):
+        for n, sample in enumerate(output.samples_of(Path(source))(), 1):
+            yield f"{source}:{n}", parts(sample)[0]
+        return
+    for where, _, fields in _rows(source):
+        users = [m.content for m in fields["messages"] if m.role == "user"]
+        yield where, fields["split"][0] if fields["split"] else users[0]
 
 
 def language(seeds: Iterable[Seed]) -> str:

@@ -102,8 +102,8 @@ class Ask(Protocol):
         schema: Mapping[str, Any] | None = None,
     ) -> Completion: ...
 
-    def nearest(self, text: str) -> Near | None:
-        """What the text comes too close to among all that was accepted when this task was made."""
+    def nearest_many(self, texts: Sequence[str]) -> list[Near | None]:
+        """What each text comes too close to among all that was accepted when this task was made."""
         ...
 
 
@@ -146,6 +146,7 @@ class Recipe(ABC):
 
     novelty = knob(0.7, "ROUGE-L above which an instruction is too close to an earlier one", low=0.05, high=1.0)
     novelty_cjk = knob(0.8, "the same where most of the text is Chinese, on characters", low=0.05, high=1.0)
+    similar = knob(0, "nearest earlier instructions told with each sample, with their ROUGE-L", low=0, high=10)
 
     def __init__(self, setting: Setting) -> None:
         """Raises UsageError on an unknown knob, a value out of range, a template that does not hold."""

@@ -13,7 +13,8 @@ from typing import Any
 from synthgen import filters
 from synthgen.asking import Asking, TaskAsk
 from synthgen.bodies import dump, load
-from synthgen.dedup import Near, Seen
+from synthgen.comparing import WINDOW, Comparing
+from synthgen.dedup import Seen
 from synthgen.errors import BackendError, BudgetSpent, ParseError, SynthgenError
 from synthgen.growth import Grown, lag
 from synthgen.recipe import Outcome, Recipe, as_outcome
@@ -66,6 +67,7 @@ class Conveyor:
     def __init__(self, recipe: Recipe, seeds: Iterable[Seed], seen: Seen, asking: Asking, plan: Plan) -> None:
         self.recipe, self.asking, self.store, self.plan, self.seen = recipe, asking, asking.store, plan, seen
         self.board = Board(plan.count, plan.tasks)
+        self._comparing = Comparing(seen, recipe.similar)
         self._pool = Grown()
         # Novelty entries after each decided task, where tasks are compared with what was there when they were made.
         self._entries_after = [len(seen.novelty)]
@@ -216,7 +218,7 @@ class Conveyor:
             self._next = None
             self._started = index + 1
             before = self._entries_after[max(0, index - lag(index))] if self.recipe.grows else self._entries_after[0]
-            running = asyncio.create_task(self._one(task, before))
+            running = asyncio.create_task(self._one(index, task, before))
             self._running[running] = (index, task)
             running.add_done_callback(self._finished)
             since += 1
@@ -270,12 +272,9 @@ class Conveyor:
         left = self.plan.count - self.board.accepted - rate * len(self._done)
         return max(1, int(left / rate) + 1)
 
-    async def _one(self, task: Task, before: int) -> list[Outcome]:
-        def nearest(text: str) -> Near | None:
-            return self.seen.nearest(text, before=before)
-
+    async def _one(self, index: int, task: Task, before: int) -> list[Outcome]:
         try:
-            return await self.recipe.run(task, TaskAsk(self.asking, task.id, nearest))
+            return await self.recipe.run(task, TaskAsk(self.asking, task.id, self._comparing.asker(index, before)))
         except (ParseError, BackendError) as error:
             return [as_outcome(error)]
 
@@ -300,10 +299,23 @@ class Conveyor:
         """Hand on finished tasks in task order, up to the one that reaches the target."""
         if self._bug is not None:
             raise self._bug
+        foreseen = self._decided
         while self._ending is None and not self._reached() and self._decided in self._done:
+            if self.recipe.novel and self._decided >= foreseen:
+                foreseen = self._foresee()
             task, items = self._done.pop(self._decided)
             self._decide(task, items)
             self._watch(items)
+
+    def _foresee(self) -> int:
+        """Compare the instructions of the tasks to be decided next in one go; the task after them."""
+        ready: list[tuple[int, str]] = []
+        index = self._decided
+        while index in self._done and len(ready) < WINDOW:
+            ready += [(index, filters.parts(item)[0]) for item in self._done[index][1] if isinstance(item, Sample)]
+            index += 1
+        self._comparing.foresee(ready)
+        return index
 
     def _decide(self, task: Task, items: Sequence[Outcome]) -> None:
         rows: list[Decision] = []
@@ -339,7 +351,10 @@ class Conveyor:
         instruction, given, output = filters.parts(sample)
         near = self.seen.same(f"{instruction}\n{given}\n{output}")
         if near is None and not (self.recipe.several and instruction in (text for _, text in entered)):
-            near = self.seen.nearest(instruction)
+            near = self._comparing.nearest(self._decided, instruction)
+        if near is None and self.recipe.similar:
+            similar = self._comparing.most_similar(instruction)
+            return replace(sample, meta={**sample.meta, "most_similar_instructions": similar})
         if near is None:
             return sample
         return Rejection("duplicate" if near.by == "exact" else "novelty", near.evidence, sample)
@@ -358,6 +373,7 @@ class Conveyor:
             entered.append((name, instruction))
 
     def _settle(self, entered: Sequence[tuple[str, str]]) -> None:
+        self._comparing.done(self._decided)
         if self.recipe.grows:
             self._pool.add(entered)
             self._entries_after.append(len(self.seen.novelty))

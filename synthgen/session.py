@@ -9,9 +9,9 @@ import platform
 import shlex
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,11 +25,10 @@ from synthgen.data import folder
 from synthgen.dedup import NoveltyByScript, Seen
 from synthgen.errors import NotAllowed, UsageError
 from synthgen.estimate import Asked, Estimate, Work, estimate, rehearse
-from synthgen.filters import parts
 from synthgen.finish import MOST_ROWS_AT_AN_INTERRUPT, About, counted, finish
 from synthgen.formats import open_format
 from synthgen.growth import LAST_LAG, Grown
-from synthgen.inputs import Inputs, Scan, language
+from synthgen.inputs import Inputs, Scan, instructions, language
 from synthgen.pulse import Pulse
 from synthgen.recipe import Recipe, Setting, thresholds
 from synthgen.report import Summary
@@ -170,19 +169,15 @@ class Session:
         speaker = self.speakers["default"]
         self.recipe = self._recipe(speaker.capabilities.context_tokens, speaker.count_tokens)
         self.recipe.fit(self.seeds)
-        self._against = self._novel_against()
+        self._against = _digest_of_all(self._novel_against())
         for line in self.recipe.notes:
             self._note(line)
         if self.kind.grows and any(spec.batch for spec in self.wish.models.values()):
             self._note(f"{self.kind.name} grows its own pool: no batch can hold more than {LAST_LAG} of its tasks")
 
-    def _novel_against(self) -> list[tuple[str, str]]:
-        """(place, instruction) of every sample that this run must differ from."""
-        return [
-            (f"{path}:{n}", parts(s)[0])
-            for path in self.wish.novel_against
-            for n, s in enumerate(output.samples_of(path)(), 1)
-        ]
+    def _novel_against(self) -> Iterator[tuple[str, str]]:
+        """(place, instruction) of all that this run must differ from; read anew each time, as it may be long."""
+        return chain.from_iterable(instructions(path) for path in self.wish.novel_against)
 
     async def __aexit__(self, *_: object) -> None:
         if self._own_models:
@@ -326,13 +321,13 @@ class Session:
         seen = Seen(NoveltyByScript(*thresholds(self.recipe)))
         for seed in self.seeds if self.kind.unlike_seeds else ():
             seen.add_instruction(seed.id, str(seed.fields["instruction"]))
-        for name, instruction in self._against:
+        for name, instruction in self._novel_against():
             seen.add_instruction(name, instruction)
         return seen
 
     def asked(self) -> str:
         """A digest of all that is known of the dataset before a server is asked."""
-        more = {"count": self.count, "formats": self.formats, "novel_against": self._novel_against()}
+        more = {"count": self.count, "formats": self.formats, "novel_against": _digest_of_all(self._novel_against())}
         return _digest({**self._shape(self._recipe()), **more})
 
     def _identity(self) -> dict[str, Any]:
@@ -341,7 +336,7 @@ class Session:
             **self._shape(self.recipe),
             "models": {role: s.model for role, s in self.speakers.items()},
             "context_tokens": self.speakers["default"].capabilities.context_tokens,
-            "novel_against": _digest(self._against),
+            "novel_against": self._against,
             "tokens_per_char": self.speakers["default"].capabilities.tokens_per_char,
         }
 
@@ -381,6 +376,13 @@ def _given(sampling: SamplingParams) -> dict[str, Any]:
 def _known(path: str) -> str:
     """`en` and `zh` are the built-in seeds, unless such a file is there."""
     return str(folder("seeds") / path) if path in ("en", "zh") and not Path(path).exists() else path
+
+
+def _digest_of_all(pairs: Iterable[tuple[str, str]]) -> str:
+    found = hashlib.blake2b(digest_size=16)
+    for pair in pairs:
+        found.update(json.dumps(pair).encode())
+    return found.hexdigest()
 
 
 def _digest(value: Any) -> str:

@@ -45,7 +45,7 @@ def asked(
         speaker = Speaker(model, Pool([backend], concurrency=8, retries=retries), await backend.probe())
         shared = Asking(opened, {"default": speaker}, run_seed)
         try:
-            found = await script(lambda task: TaskAsk(shared, task, lambda _: None))
+            found = await script(lambda task: TaskAsk(shared, task, lambda texts: [None] * len(texts)))
         finally:
             await speaker.pool.aclose()
             opened.close()

@@ -59,9 +59,6 @@ def items(answer: str | Completion, **more: Any) -> Any:
         async def __call__(self, *_: Any, **__: Any) -> Completion:
             return Completion(answer) if isinstance(answer, str) else answer
 
-        def nearest(self, text: str) -> None:
-            return None
-
     return asyncio.run(recipe.run(task, _Ask()))
 
 
@@ -83,7 +80,13 @@ def body_of(outcome: Ended, at: int = 0) -> dict[str, Any]:
 
 def test_the_published_numbers_are_the_defaults() -> None:
     knobs = {name: (k.value("en"), k.value("zh")) for name, k in find("alpaca").knobs().items()}
-    assert knobs == {"shown": (3, 3), "listed": (20, 10), "novelty": (0.7, 0.7), "novelty_cjk": (0.8, 0.8)}
+    assert knobs == {
+        "shown": (3, 3),
+        "listed": (20, 10),
+        "novelty": (0.7, 0.7),
+        "novelty_cjk": (0.8, 0.8),
+        "similar": (0, 0),
+    }
     english = SamplingParams(temperature=1.0, top_p=1.0, max_tokens=3072)
     assert recipe_of("alpaca").sampling == english
     assert recipe_of("alpaca", "zh", CHINESE).sampling == SamplingParams(temperature=1.0, top_p=1.0, max_tokens=1024)

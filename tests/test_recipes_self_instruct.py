@@ -119,7 +119,7 @@ def reasons(folder_: Path, count: int) -> list[tuple[str | None, str]]:
 def test_the_papers_numbers_are_the_defaults() -> None:
     knobs = {name: k.default for name, k in find("self-instruct").knobs().items()}
     assert knobs == {
-        "novelty": 0.7, "novelty_cjk": 0.8,
+        "novelty": 0.7, "novelty_cjk": 0.8, "similar": 0,
         "human": 6, "machine": 2, "new": 7,
         "classification_only": False, "instances": 1,
         "yes_shown": 12, "no_shown": 19, "input_first_shown": 11, "output_first_shown": 16,

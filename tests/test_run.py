@@ -735,3 +735,16 @@ def test_the_board_counts_what_happened(tmp_path: Path) -> None:
     assert done.falls.failed == 1
     assert done.falls.candidates == done.falls.accepted + sum(done.falls.rejected.values())
     assert done.asking.usage.requests == len(done.backend.requests) - 1
+
+
+def test_the_nearest_earlier_instructions_stand_with_each_sample(tmp_path: Path) -> None:
+    plain = run(tmp_path / "a", alpaca, count=20)
+    told = run(tmp_path / "b", alpaca, count=20, values={"similar": "3"}, concurrency=1)
+    assert told.rows() == plain.rows()
+    earlier = [s.fields["instruction"] for s in SEEDS]
+    for one in told.samples:
+        near = one.meta["most_similar_instructions"]
+        assert set(near) <= set(earlier)
+        assert len(near) == min(3, len(earlier))
+        assert list(near.values()) == sorted(near.values(), reverse=True)
+        earlier.append(one.input_split[0])

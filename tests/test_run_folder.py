@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from command import synthgen
 
+from synthgen.errors import UsageError
+from synthgen.inputs import instructions
+
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -96,6 +99,24 @@ def test_novel_against_an_earlier_run(run_folder: Path, tmp_path: Path) -> None:
         json.loads(r)["instruction"] for r in (tmp_path / "again" / "alpaca.jsonl").read_text("utf-8").splitlines()
     }
     assert not before & after
+
+
+def test_novel_against_a_file_of_prompts_or_samples(tmp_path: Path) -> None:
+    """Every form that is read as prompts will do, an Alpaca row by its instruction without its input."""
+    rows = [
+        {"question": "Name three rivers that cross a border.", "answer": "Rhine, Danube, Nile"},
+        {"instruction": "Turn the sentence into a question.", "input": "Bees make honey.", "output": "Do they?"},
+        {"conversations": [{"from": "human", "value": "How much is 12 x 11?"}, {"from": "gpt", "value": "132"}]},
+    ]
+    path = tmp_path / "there.jsonl"
+    for row in rows:
+        path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+        ((where, instruction),) = instructions(path)
+        assert where == f"{path}:1"
+        assert instruction in (row.get("question"), row.get("instruction"), "How much is 12 x 11?")
+    path.write_text('{"question": ""}\n', encoding="utf-8")
+    with pytest.raises(UsageError, match=r"there.jsonl:1: no prompt"):
+        list(instructions(path))
 
 
 def test_dry_run_asks_nothing_and_writes_nothing(tmp_path: Path) -> None:

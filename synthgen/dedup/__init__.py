@@ -1,8 +1,19 @@
 """Seen before? One question, answered with evidence: which row, how near, by what measure."""
 
 from synthgen.dedup.exact import Fingerprints, key
-from synthgen.dedup.near import Near
+from synthgen.dedup.near import Near, nearer
 from synthgen.dedup.novelty import Novelty, NoveltyByScript, Seen
 from synthgen.dedup.tokens import cjk_count, cjk_share, words
 
-__all__ = ["Fingerprints", "Near", "Novelty", "NoveltyByScript", "Seen", "cjk_count", "cjk_share", "key", "words"]
+__all__ = [
+    "Fingerprints",
+    "Near",
+    "Novelty",
+    "NoveltyByScript",
+    "Seen",
+    "cjk_count",
+    "cjk_share",
+    "key",
+    "nearer",
+    "words",
+]

@@ -21,3 +21,14 @@ class Near:
     def evidence(self) -> str:
         """The verdict in one line: score, measure, which entry, its text; an entry of the same answer has no id yet."""
         return f"{self.score:.3f} {self.by} to {self.id or 'its neighbour'}: {self.span}"
+
+
+def nearer(earlier: Near | None, later: Near | None) -> Near | None:
+    """The better of what two parts of the entries hold: an exact copy first, then the score, then the earlier."""
+    if earlier is None or later is None:
+        return earlier or later
+    return later if _rank(later) > _rank(earlier) else earlier
+
+
+def _rank(near: Near) -> tuple[bool, float]:
+    return near.by == "exact", near.score

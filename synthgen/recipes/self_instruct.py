@@ -146,30 +146,29 @@ class SelfInstruct(Recipe):
             found = found[:-1]
         if not found:
             return [Rejection("parse", f"no numbered instruction in the answer: {reply.text[:200]!r}")]
-        local = NoveltyByScript(*thresholds(self))
-        fresh: list[str] = []
-        items: list[Outcome] = []
-        for text in found[: self.new]:
-            instruction = _tidy(text)
-            unfit = self._unfit(instruction, local, ask)
-            if unfit is not None:
-                items.append(unfit)
-                continue
-            local.add("", instruction)
-            fresh.append(instruction)
+        items, fresh = self._sorted_out([_tidy(text) for text in found[: self.new]], ask)
         parents = task.vars["parents"]
         return items + await gather(self._instances(i, parents, ask) for i in fresh)
 
-    def _unfit(self, instruction: str, local: NoveltyByScript, ask: Ask) -> Rejection | None:
-        """Why nothing should be paid for an instance of it: unfit, or too close to what is there."""
-        draft = Sample(input_split=(instruction, ""))
-        reason = filters.instruction_reason(instruction, self.lang)
-        if reason is not None:
-            return Rejection(reason, instruction, draft)
-        near = ask.nearest(instruction) or local.nearest(instruction)
-        if near is not None:
-            return Rejection("novelty", near.evidence, draft)
-        return None
+    def _sorted_out(self, instructions: list[str], ask: Ask) -> tuple[list[Outcome], list[str]]:
+        """Those that nothing should be paid for, unfit or too close to what is there; and those that are left."""
+        unfit: list[Outcome] = []
+        fresh: list[str] = []
+        reasons = [filters.instruction_reason(text, self.lang) for text in instructions]
+        fit = [text for text, reason in zip(instructions, reasons, strict=True) if reason is None]
+        met = dict(zip(fit, ask.nearest_many(fit), strict=True))
+        local = NoveltyByScript(*thresholds(self))
+        for text, reason in zip(instructions, reasons, strict=True):
+            draft = Sample(input_split=(text, ""))
+            near = None if reason else met[text] or local.nearest(text)
+            if reason is not None:
+                unfit.append(Rejection(reason, text, draft))
+            elif near is not None:
+                unfit.append(Rejection("novelty", near.evidence, draft))
+            else:
+                local.add("", text)
+                fresh.append(text)
+        return unfit, fresh
 
     async def _instances(self, instruction: str, parents: list[str], ask: Ask) -> list[Outcome]:
         known = self._demonstrations
