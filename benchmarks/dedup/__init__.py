@@ -1,0 +1,1 @@
+"""What it costs to know whether a text was seen before, and whether the answer is right."""
