@@ -16,7 +16,10 @@ from typing import Any
 from benchmarks.dedup.kit import Bench, Row, grown, in_a_process
 
 _POOL, _SAMPLES = 52_000, 2_000
-_ANSWER = "the river keeps its own time and a careful reader notices how each answer names one cause before the next"
+_ANSWERS = {
+    "english": "The river keeps its own time, and each answer names one cause before the next",
+    "chinese": "河水有自己的节奏，每个回答先说出一个原因，再说下一个",
+}
 
 
 def serve(kind: str) -> None:
@@ -31,7 +34,7 @@ def serve(kind: str) -> None:
         if body["max_tokens"] == 3:
             text = "No"
         elif body["max_tokens"] == 350:
-            text = f"Input: <noinput>\nOutput: {_ANSWER} {next(numbers)}."
+            text = f"Input: <noinput>\nOutput: {_ANSWERS[kind]} {next(numbers)}."
         else:
             text = "\n".join(f"{n}. {next(fresh)}" for n in range(9, 16))
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
