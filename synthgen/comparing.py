@@ -8,6 +8,7 @@ from synthgen.dedup import Near, Seen, nearer
 
 # Texts compared in one go: numpy's fixed cost is spread over them.
 WINDOW = 512
+_NOTHING: tuple[int, Near | None] = (0, None)
 
 
 class Comparing:
@@ -32,12 +33,20 @@ class Comparing:
 
     def foresee(self, ready: Iterable[tuple[int, str]]) -> None:
         """Compare instructions that are about to be decided, each with its task, with all that is there, in one go."""
-        wanted = [(index, text) for index, text in ready if text not in self._asked.get(index, ())]
+        new: list[tuple[int, str]] = []
+        known: list[tuple[int, str]] = []
+        for index, text in ready:
+            (known if text in self._asked.get(index, ()) else new).append((index, text))
+        self._compare(new, 0)
+        self._compare(known, min((self._asked[index][text][0] for index, text in known), default=0))
+
+    def _compare(self, wanted: Sequence[tuple[int, str]], since: int) -> None:
         if len(wanted) < 2:
             return
-        found = self.seen.nearest_many([text for _, text in wanted])
+        now = len(self.seen.novelty)
+        found = self.seen.nearest_many([text for _, text in wanted], since=since)
         for (index, text), near in zip(wanted, found, strict=True):
-            self._remember(index, [(text, near)], len(self.seen.novelty))
+            self._remember(index, [(text, nearer(self._asked.get(index, {}).get(text, _NOTHING)[1], near))], now)
 
     def _remember(self, index: int, found: Iterable[tuple[str, Near | None]], before: int) -> None:
         mine = self._asked.setdefault(index, {})
@@ -46,7 +55,7 @@ class Comparing:
 
     def nearest(self, index: int, text: str) -> Near | None:
         """What an instruction of this task comes too close to among everything that has been accepted."""
-        since, near = self._asked.get(index, {}).get(text, (0, None))
+        since, near = self._asked.get(index, {}).get(text, _NOTHING)
         return nearer(near, self.seen.nearest(text, since=since))
 
     def most_similar(self, text: str) -> dict[str, float]:
