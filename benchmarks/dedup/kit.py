@@ -149,8 +149,7 @@ def _templated(rng: Random, shared: int) -> Iterator[str]:
 def grown(kind: str, count: int, seed: int = 0) -> list[str]:
     """`count` texts of one of KINDS, the same for the same seed.
 
-    `templates` (twenty of them) share 13 of 20 words within a template, so that a pool can hold them at
-    0.7; `family` share 16.
+    `templates` share 13 of 20 words within each of twenty templates, so that a pool can hold them at 0.7; `family` 16.
     """
     rng = Random(f"{kind} {seed}")
     source = {

@@ -2,7 +2,8 @@
 
 from synthgen.dedup.exact import Fingerprints, key
 from synthgen.dedup.near import Near, nearer
-from synthgen.dedup.novelty import Novelty, NoveltyByScript, Seen
+from synthgen.dedup.novelty import Novelty, NoveltyByScript
+from synthgen.dedup.seen import Seen
 from synthgen.dedup.tokens import cjk_count, cjk_share, words
 
 __all__ = [
