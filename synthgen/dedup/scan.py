@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from synthgen.dedup.rule import Rule, Tables
 Array = NDArray[Any]
 
 CODES = 0x10F7FF  # code points that are no surrogates, less the 0 of words that no entry has
-INDEX_FROM = 4_000  # entries: with fewer, comparing with all costs less than looking postings up
+INDEX_FROM = 1_024  # entries: with fewer, comparing with all costs less than looking postings up
 LOWEST = 0.5  # below this threshold looking postings up costs more than comparing with all
 TAIL = 512  # so many of the newest entries have no postings yet: they are compared with
 QUERIES, SQUARE = 512, (64, 8_192)  # queries at a time; queries and entries compared at a time
@@ -65,14 +65,15 @@ class Scan:
         plain = [row for row, query in enumerate(queries) if 0 < len(query.words) <= LONG_TOKENS]
         # Where the entries asked for are about as recent as the tail, comparing with all of them is the cheapest.
         since = first if first > self._levels.taken - TAIL else max(first, self._levels.taken)
-        found = list(self._compared(queries, plain, since, last))
+        found = [self._compared(queries, plain, since, last)]
         if since > first:
             sizes = [len(queries[row].words) for row in plain]
             elements = [self._entries.elements(queries[row].words) for row in plain]
-            rows, ids, heavy = self._levels.candidates(sizes, elements, first, min(last, since))
-            found.append((np.array(plain, dtype=np.int64)[rows], ids))
-            found += self._compared(queries, [plain[row] for row in heavy], first, min(last, since))
-        hits = [self._verified(queries, rows, ids) for rows, ids in found if len(rows)]
+            pairs, heavy = self._levels.candidates(sizes, elements, first, min(last, since))
+            rows_of = np.array(plain, dtype=np.int64)
+            found.append((rows_of[rows], ids) for rows, ids in pairs)
+            found.append(self._compared(queries, [plain[row] for row in heavy], first, min(last, since)))
+        hits = [self._verified(queries, rows, ids) for rows, ids in _pieces(chain.from_iterable(found))]
         if self._entries.long or len(plain) < len(queries):
             hits.append(self._long_hits(queries, first, last))
         best: list[Best | None] = [None] * len(queries)
@@ -91,7 +92,9 @@ class Scan:
             for j in range(first, last, SQUARE[1]):
                 entries = self._strings_of(j, min(last, j + SQUARE[1]))
                 scores = process.cdist(strings, entries, scorer=Indel.normalized_similarity, score_cutoff=self._cutoff)
-                at, ids = scores.nonzero()
+                # Only what scores as the best of its block or within the rounding of it can be the best of all.
+                floor = np.float32(0) if self._folded else scores.max(axis=1, keepdims=True) - np.float32(1e-5)
+                at, ids = np.nonzero((scores > 0) & (scores >= floor))
                 yield np.array(some, dtype=np.int64)[at], ids + j
 
     def _verified(self, queries: list[Query], rows: Array, ids: Array) -> tuple[Array, Array, Array]:
@@ -196,6 +199,13 @@ class Scan:
             places = np.arange(tokens.sum()) + np.repeat(begins - before, tokens)
             strings += _cut(word_of[flat[places]].astype(np.int64), tokens.tolist())
         return strings
+
+
+def _pieces(pairs: Iterable[tuple[Array, Array]]) -> Iterator[tuple[Array, Array]]:
+    """The same pairs, some thousands at a time."""
+    for rows, ids in pairs:
+        for at in range(0, len(rows), SQUARE[1]):
+            yield rows[at : at + SQUARE[1]], ids[at : at + SQUARE[1]]
 
 
 def _cut(words: Array, lengths: Sequence[int]) -> list[str]:
