@@ -11,6 +11,7 @@ from synthgen.dedup.near import Near
 # Longer texts are few: they are compared one by one, and no key has to hold their length.
 LONG_TOKENS = 65_535
 UNKNOWN = -1
+_PAGE = 256
 
 
 class Entries:
@@ -26,11 +27,10 @@ class Entries:
         self.orders = array("q")
         self.word_of = array("I")  # of each element
         self.long: list[int] = []
+        self.longest = 0  # tokens, of the others
         self._words: dict[str, int] = {}
         self._repeats: dict[int, int] = {}  # occurrence << 32 | word
-        self._text = bytearray()  # id and text of each entry, one after the other
-        self._text_starts = array("Q", [0])
-        self._id_bytes = array("I")
+        self._texts = _Texts()
 
     def __len__(self) -> int:
         return len(self.orders)
@@ -45,12 +45,8 @@ class Entries:
         self.flat.extend(elements)
         self.starts.append(len(self.flat))
         self.orders.append(len(self) if order is None else order)
-        # Text of a broken file may hold half of a surrogate pair.
-        name, body = id_.encode("utf-8", "surrogatepass"), text.encode("utf-8", "surrogatepass")
-        self._text += name
-        self._text += body
-        self._text_starts.append(len(self._text))
-        self._id_bytes.append(len(name))
+        self._texts.add(id_, text)
+        self.longest = max(self.longest, min(len(elements), LONG_TOKENS))
 
     def _word(self, token: str) -> int:
         found = self._words.get(token)
@@ -100,7 +96,31 @@ class Entries:
 
     def near(self, entry: int, score: float) -> Near:
         """The entry as evidence."""
-        start, end = self._text_starts[entry], self._text_starts[entry + 1]
-        middle = start + self._id_bytes[entry]
-        name, body = bytes(self._text[start:middle]), bytes(self._text[middle:end])
-        return Near(name.decode("utf-8", "surrogatepass"), score, "rouge-l", body.decode("utf-8", "surrogatepass"))
+        id_, text = self._texts.at(entry)
+        return Near(id_, score, "rouge-l", text)
+
+
+class _Texts:
+    """Pairs of an id and a text as UTF-8, _PAGE of them in one piece: a large buffer leaves holes where it grew."""
+
+    def __init__(self) -> None:
+        self._pages: list[bytes] = []
+        self._last = bytearray()
+        self._bytes = array("I")  # of the id, of the text, of the next id
+
+    def add(self, id_: str, text: str) -> None:
+        if len(self._bytes) == 2 * _PAGE * (len(self._pages) + 1):
+            self._pages.append(bytes(self._last))
+            self._last.clear()
+        for one in (id_, text):  # text of a broken file may hold half of a surrogate pair
+            encoded = one.encode("utf-8", "surrogatepass")
+            self._last += encoded
+            self._bytes.append(len(encoded))
+
+    def at(self, n: int) -> tuple[str, str]:
+        page = n // _PAGE
+        held = self._pages[page] if page < len(self._pages) else self._last
+        start = sum(self._bytes[2 * _PAGE * page : 2 * n])
+        middle, end = start + self._bytes[2 * n], start + self._bytes[2 * n] + self._bytes[2 * n + 1]
+        id_, text = bytes(held[start:middle]), bytes(held[middle:end])
+        return id_.decode("utf-8", "surrogatepass"), text.decode("utf-8", "surrogatepass")

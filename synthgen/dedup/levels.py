@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from synthgen.dedup.rule import Tables
 
 Array = NDArray[Any]
 
-BLOCK = 8_192  # entries taken in at a time
+BLOCK = 2_048  # entries taken in at a time
 CHUNK = 32_768  # postings looked at at a time: at a million entries a third of the time of two million at once
 GROUP = 1 << 20  # postings that a batch of queries looks at before its candidates are compared
 HEAVY = 1  # times the entries: a query with more postings to look at is compared with every entry instead
@@ -38,7 +37,7 @@ class Levels:
         self._keys: Array = np.zeros(0, dtype=np.uint64)
         self._ids: Array = np.zeros(0, dtype=np.uint32)
         self._starts = [0]  # of each level, and the end of the last
-        self._bits = array("Q")  # four an entry: 256 bits, set for the elements that it may have
+        self._bits: Array = np.zeros((0, 4), dtype=np.uint64)  # 256 an entry, set for the elements that it may have
 
     def take_in(self) -> None:
         """Make postings for every entry that has none."""
@@ -46,10 +45,20 @@ class Levels:
         if count >= 2 * self._frozen_at:
             self._freeze(count)
         self._rank_new()
+        self._make_room(count)
         while self.taken < count:
             end = min(count, self.taken + BLOCK)
             self._append(*self._postings(self.taken, end))
             self.taken = end
+
+    def _make_room(self, count: int) -> None:
+        """For the postings and bitmaps of all entries at once: buffers that grow by steps leave holes behind."""
+        tokens = np.diff(np.frombuffer(self._entries.starts, np.uint64)[self.taken : count + 1].astype(np.int64))
+        tokens = tokens[(tokens > 0) & (tokens <= LONG_TOKENS)]
+        used = self._starts[-1]
+        wanted = used + int(np.maximum(0, tokens - self._tables.least[tokens] + 1).sum())
+        self._keys, self._ids = _with_room(self._keys, used, wanted), _with_room(self._ids, used, wanted)
+        self._bits = _with_room(self._bits, self.taken, count)
 
     def _freeze(self, count: int) -> None:
         """The order by how many entries have an element, the rarest first; every posting is made again."""
@@ -61,7 +70,6 @@ class Levels:
         self._ranks[np.argsort(frequency, kind="stable")] = np.arange(FROZEN, FROZEN + len(frequency))
         self._frozen_at, self.taken = count, 0
         self._starts = [0]
-        self._bits = array("Q")
 
     def _rank_new(self) -> None:
         """Elements unseen when the order was frozen are rarer than all others, the newest first."""
@@ -75,7 +83,7 @@ class Levels:
         elements = np.frombuffer(self._entries.flat, np.uint32)[starts[0] : starts[-1]]
         tokens = np.diff(starts)
         rows = np.repeat(np.arange(last - first), tokens)
-        self._bits.frombytes(_bitmaps(rows, elements, last - first).tobytes())
+        self._bits[first:last] = _bitmaps(rows, elements, last - first)
         kept = (tokens <= LONG_TOKENS)[rows]
         ordered = np.sort(rows[kept] << 32 | self._ranks[elements[kept]])
         rows, tokens = ordered >> 32, np.where(tokens <= LONG_TOKENS, tokens, 0)
@@ -90,7 +98,6 @@ class Levels:
         """A new level, merged with those before it that are not much larger."""
         used = self._starts[-1]
         end = used + len(keys)
-        self._keys, self._ids = _with_room(self._keys, used, end), _with_room(self._ids, used, end)
         self._keys[used:end], self._ids[used:end] = keys, ids
         self._starts.append(end)
         starts = self._starts
@@ -99,19 +106,18 @@ class Levels:
             del starts[-2]
 
     def _merge(self, start: int, middle: int, end: int) -> None:
-        """Two levels that lie side by side into one, a stretch of the first at a time."""
-        first, second = (self._keys[start:middle].copy(), self._keys[middle:end].copy())
-        ids = self._ids[start:end].copy()
-        cuts = np.append(np.arange(CHUNK, len(first), CHUNK), len(first))
-        others = np.append(second.searchsorted(first[cuts[:-1]]), len(second))
-        i = j = 0
-        for a, b in zip(cuts.tolist(), others.tolist(), strict=True):
-            keys = np.concatenate((first[i:a], second[j:b]))
-            both = np.concatenate((ids[i:a], ids[len(first) + j : len(first) + b]))
-            order = np.argsort(keys, kind="stable")
+        """Two levels that lie side by side into one, from the back, so that the second alone has to be copied."""
+        first, keys, ids = self._keys[start:middle], self._keys[middle:end].copy(), self._ids[middle:end].copy()
+        cuts = np.arange(0, max(1, len(first)), CHUNK)
+        others = np.append(0, keys.searchsorted(first[cuts[1:]]))
+        a, b = len(first), len(keys)
+        for i, j in zip(cuts[::-1].tolist(), others[::-1].tolist(), strict=True):
+            both = np.concatenate((first[i:a], keys[j:b]))
+            owners = np.concatenate((self._ids[start + i : start + a], ids[j:b]))
+            order = np.argsort(both, kind="stable")
             at = slice(start + i + j, start + a + b)
-            self._keys[at], self._ids[at] = keys[order], both[order]
-            i, j = a, b
+            self._keys[at], self._ids[at] = both[order], owners[order]
+            a, b = i, j
 
     def candidates(
         self, sizes: Sequence[int], elements: Sequence[Sequence[int]], first: int, last: int
@@ -170,7 +176,7 @@ class Levels:
             within = np.flatnonzero((ids >= first) & (ids < last))
             ids, row, need, tokens = ids[within], row[within], need[within], tokens[within]
         mine = lookups.bits[row]
-        theirs = np.frombuffer(self._bits, np.uint64).reshape(-1, 4)[ids]
+        theirs = self._bits[ids]
         # Bits that one side alone has are tokens that are surely missing on the other.
         may = lookups.known[row] - _ones(mine & ~theirs) >= need
         may &= tokens - _ones(theirs & ~mine) >= need
@@ -194,7 +200,8 @@ class _Lookups:
         # Elements that no entry has are the rarest: they take the first places.
         unknown = size - self.known
         place = np.arange(len(row)) - (np.cumsum(self.known) - self.known)[row] + unknown[row]
-        least, m = tables.least[size[row]], size[row]
+        m = size[row]
+        least = tables.least[m].astype(np.int64)
         most = np.minimum(tables.most[m - place] - m, LONG_TOKENS)
         inside = np.flatnonzero(most >= least)
         self.row = row[inside]
@@ -232,9 +239,9 @@ def _chunks(lower: Array, upper: Array, lookups: int) -> Iterator[tuple[Array, A
 
 
 def _with_room(buffer: Array, used: int, wanted: int) -> Array:
-    """The buffer, or a copy an eighth larger than wanted."""
+    """The buffer, or a copy as large as wanted and at least an eighth larger."""
     if wanted <= len(buffer):
         return buffer
-    grown = np.empty(wanted + wanted // 8, dtype=buffer.dtype)
+    grown = np.empty((max(wanted, len(buffer) + len(buffer) // 8), *buffer.shape[1:]), dtype=buffer.dtype)
     grown[:used] = buffer[:used]
     return grown

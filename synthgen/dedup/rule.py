@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synthgen.errors import UsageError
 
@@ -42,19 +43,26 @@ class Rule:
 
 
 class Tables:
-    """The same for arrays of lengths up to `tokens`: `need` by m + n, `least` by m, `most` by L."""
+    """The same for arrays of lengths: `need` by m + n, `least` by m, `most` by L."""
 
-    def __init__(self, rule: Rule, tokens: int) -> None:
+    def __init__(self, rule: Rule) -> None:
+        self._rule, self._tokens = rule, -1
+        self.reach(0)
+
+    def reach(self, tokens: int) -> None:
+        """Hold for texts of so many tokens."""
         import numpy as np
 
+        if tokens <= self._tokens:
+            return
+        rule, self._tokens = self._rule, max(tokens, 2 * self._tokens)
         # A threshold made from a float has 50 bits on either side of the line: such products are left to Python.
-        wide = 4 * tokens * max(rule.p, rule.q) > 1 << 62
-        kind: type = object if wide else np.int64
+        kind = object if 4 * self._tokens * rule.q > 1 << 62 else np.int64
 
-        def table(function: object, count: int) -> NDArray[np.int64]:
-            return np.asarray(function(np.arange(count).astype(kind)), dtype=np.int64)  # type: ignore[operator]
+        def table(function: Callable[[Any], Any], count: int) -> NDArray[np.int32]:
+            values: NDArray[np.int32] = np.minimum(function(np.arange(count).astype(kind)), (1 << 31) - 1)
+            return values.astype(np.int32)
 
-        self.tokens = tokens
-        self.need = table(rule.need, 2 * tokens + 1)
-        self.least = table(rule.least, tokens + 1)
-        self.most = np.minimum(table(rule.most, tokens + 1), 1 << 40)
+        self.need = table(rule.need, 2 * self._tokens + 1)
+        self.least = table(rule.least, self._tokens + 1)
+        self.most = table(rule.most, self._tokens + 1)

@@ -42,7 +42,7 @@ class Scan:
 
     def __init__(self, entries: Entries, rule: Rule) -> None:
         self._entries, self._rule = entries, rule
-        self._tables = Tables(rule, LONG_TOKENS)
+        self._tables = Tables(rule)
         self._levels = Levels(entries, self._tables)
         self._strings: list[str] = []  # of the entries from _held on
         self._held = 0
@@ -51,6 +51,7 @@ class Scan:
 
     def nearest(self, texts: Sequence[Sequence[str]], first: int, last: int) -> list[Best | None]:
         """For each list of tokens the best of the entries [first, last) over the threshold, the earliest of equals."""
+        self._tables.reach(self._entries.longest)
         ready, left = self._rule.p / self._rule.q >= LOWEST, len(self._entries) - self._levels.taken
         if ready and left > TAIL and len(self._entries) >= INDEX_FROM:
             self._levels.take_in()
@@ -63,6 +64,7 @@ class Scan:
 
     def _batch(self, queries: list[Query], first: int, last: int) -> list[Best | None]:
         plain = [row for row, query in enumerate(queries) if 0 < len(query.words) <= LONG_TOKENS]
+        self._tables.reach(max((len(queries[row].words) for row in plain), default=0))
         # Where the entries asked for are about as recent as the tail, comparing with all of them is the cheapest.
         since = first if first > self._levels.taken - TAIL else max(first, self._levels.taken)
         found = [self._compared(queries, plain, since, last)]
