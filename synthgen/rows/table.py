@@ -30,7 +30,7 @@ def csv_rows(path: Path) -> Iterator[Row | Fault]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield Fault(where, f"not CSV ({error}); fix the row: nothing after it can be read")
+            yield Fault(where, f"not CSV ({error}); fix the row: nothing after it can be read", ends=True)
             return
         if not columns:
             columns = [cell.strip() for cell in cells]

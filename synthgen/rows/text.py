@@ -37,10 +37,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A row that cannot be used: where, and what to do about it."""
+    """A row that cannot be used: where, and what to do about it; `ends`: no row of the file after it can be read."""
 
     where: str
     message: str
+    ends: bool = False
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}"
@@ -93,8 +94,12 @@ def decoded(line: bytes, where: str) -> str | Fault:
     try:
         return line.decode()
     except UnicodeDecodeError as error:
-        byte = f"byte 0x{line[error.start]:02X} at byte {error.start + 1} of the line"
-        return Fault(where, f"not UTF-8 ({byte}); convert the file, say iconv -f GB18030 -t UTF-8 old > new")
+        return _not_utf8(where, error, 0)
+
+
+def _not_utf8(where: str, error: UnicodeDecodeError, line_start: int, *, ends: bool = False) -> Fault:
+    byte = f"byte 0x{error.object[error.start]:02X} at byte {error.start - line_start + 1} of the line"
+    return Fault(where, f"not UTF-8 ({byte}); convert the file, say iconv -f GB18030 -t UTF-8 old > new", ends)
 
 
 def _json_lines(path: Path) -> Iterator[Row | Fault]:
@@ -114,12 +119,12 @@ def _json_row(line: bytes, where: str) -> Row | Fault:
     return checked(value, where, maybe_nul=b"\\u0000" in line)
 
 
-def _not_json(where: str, error: json.JSONDecodeError, fix: str) -> Fault:
+def _not_json(where: str, error: json.JSONDecodeError, fix: str, *, ends: bool = False) -> Fault:
     if "surrogate" in error.msg:
-        return Fault(where, f"{_HALF_PAIR} (column {error.colno})")
+        return Fault(where, f"{_HALF_PAIR} (column {error.colno})", ends)
     if error.doc.startswith("\0", error.pos):
-        return Fault(where, _NUL)
-    return Fault(where, f"not JSON ({error.msg} at column {error.colno}); {fix}")
+        return Fault(where, _NUL, ends)
+    return Fault(where, f"not JSON ({error.msg} at column {error.colno}); {fix}", ends)
 
 
 def checked(value: Any, where: str, *, maybe_nul: bool) -> Row | Fault:
@@ -147,34 +152,39 @@ def texts(value: Any) -> Iterator[str]:
 
 def json_rows(path: Path) -> Iterator[Row | Fault]:
     """JSON lines, an array or one object, whatever the name says: data sets come in all three as `.json`."""
+    yield from _document(path) if is_document(path) else _json_lines(path)
+
+
+def is_document(path: Path) -> bool:
+    """Whether the file is one JSON value, an array of rows or a single one, rather than JSON lines."""
     with _open(path) as file:
-        start = file.tell()
         while (head := file.read(1)).isspace():
             pass
         rest = file.readline(MAX_LINE_BYTES) if head == b"{" and path.suffix.lower() == ".json" else b"}"
-        # A line that closes what it opens is JSON lines, even where it is broken; one that does not is an object.
-        if head != b"[" and rest.rstrip().endswith(b"}"):
-            data = b""
-        else:
-            file.seek(start)
-            data = file.read()
-    yield from _document(path, data) if data else _json_lines(path)
+    # A line that closes what it opens is JSON lines, even where it is broken; one that does not is an object.
+    return head == b"[" or not rest.rstrip().endswith(b"}")
 
 
-def _document(path: Path, data: bytes) -> Iterator[Row | Fault]:
-    """The rows of an array, or one object; read whole, since JSON has no line to stop at."""
+def document_text(path: Path) -> str | Fault:
+    """The text of a JSON document without its mark; read whole, since JSON has no line to stop at."""
+    with _open(path) as file:
+        data = file.read()
     try:
-        text = data.decode()
+        return data.decode()
     except UnicodeDecodeError as error:
         begin = data.rfind(b"\n", 0, error.start) + 1
-        number = 1 + data.count(b"\n", 0, begin)
-        fault = decoded(data[begin : error.start + 4], f"{path}:{number}")
-        if isinstance(fault, Fault):
-            yield fault
+        return _not_utf8(f"{path}:{1 + data.count(10, 0, begin)}", error, begin, ends=True)
+
+
+def _document(path: Path) -> Iterator[Row | Fault]:
+    """The rows of an array, or one object."""
+    text = document_text(path)
+    if isinstance(text, Fault):
+        yield text
         return
     number, last = 1, 0
     try:
-        for value, start, end in _values(text):
+        for value, start, end in elements(text):
             number, last = number + text.count("\n", last, start), start
             where, raw = f"{path}:{number}", text[start:end]
             if "\\ud" in raw.lower() and any(map(half_pair, texts(value))):
@@ -182,12 +192,12 @@ def _document(path: Path, data: bytes) -> Iterator[Row | Fault]:
             else:
                 yield checked(value, where, maybe_nul="\\u0000" in raw)
     except json.JSONDecodeError as error:
-        yield _not_json(f"{path}:{error.lineno}", error, "fix the file: nothing after this can be read")
+        yield _not_json(f"{path}:{error.lineno}", error, "fix the file: nothing after this can be read", ends=True)
     except RecursionError:
-        yield Fault(f"{path}:{number}", "a row after this one is nested too deep; delete it")
+        yield Fault(f"{path}:{number}", "a row after this one is nested too deep; delete it", ends=True)
 
 
-def _values(text: str) -> Iterator[tuple[Any, int, int]]:
+def elements(text: str) -> Iterator[tuple[Any, int, int]]:
     """Each row of the document, with where its text starts and ends."""
     at = _space(text, 0)
     array = text.startswith("[", at)

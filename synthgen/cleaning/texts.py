@@ -1,0 +1,99 @@
+"""The texts of a raw row: what it asks, what it gives, what it answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from synthgen.formats.turns import from_json
+
+COLUMNS = ("instruction", "question", "prompt", "text", "messages", "conversations", "turns")
+_LISTS = ("messages", "conversations", "turns", "history")
+_GIVEN = ("input", "system", "system_prompt", "history", "context", "tools")
+_ANSWERS = (
+    "output", "answer", "response", "completion", "reference", "chosen", "rejected", "label", "instances",
+)  # fmt: skip
+_NAMES = ("id", "idx", "index", "meta", "metadata", "source")
+_USERS = ("user", "human")
+_SYSTEMS = ("system", "developer")
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A row in three texts: the column that is compared, what stands beside it, and the answer to both."""
+
+    prompt: str
+    given: str = ""
+    answer: str = ""
+
+    @property
+    def whole(self) -> str:
+        return "\n".join(text for text in (self.prompt, self.given, self.answer) if text)
+
+
+def texts_of(fields: Mapping[str, Any], column: str | None = None, *, less: str | None = None) -> Texts | None:
+    """The texts of a row; None where it has not the column, or by default none of COLUMNS.
+
+    The answer is in the columns that data sets put it in, else in all other columns; `less` is none of them.
+    """
+    column = column or _column(fields)
+    if column is None or (value := fields.get(column)) is None:
+        return None
+    turns = list(_turns(_listed(value, column)))
+    beside = [_plain(fields[name]) for name in _GIVEN if name != column and fields.get(name)]
+    answers = [name for name in _ANSWERS if name not in (column, less) and fields.get(name) is not None]
+    if turns:
+        beside = [*beside, *(text for role, text in turns if role in _SYSTEMS)]
+        prompt = "\n".join(text for role, text in turns if role in _USERS)
+        said = [text for role, text in turns if role not in (*_USERS, *_SYSTEMS)]
+    else:
+        prompt, said = _plain(value), []
+        taken = {column, less, *_GIVEN, *_NAMES}
+        answers = answers or [name for name in fields if name not in taken and fields[name] is not None]
+    return Texts(prompt, "\n".join(beside), "\n".join([*said, *(_plain(fields[name]) for name in answers)]))
+
+
+def user_turns(fields: Mapping[str, Any], column: str | None = None) -> list[str]:
+    """What the user says, turn by turn; empty where the row has not the column."""
+    column = column or _column(fields)
+    texts = texts_of(fields, column)
+    if column is None or texts is None:
+        return []
+    return [text for role, text in _turns(_listed(fields[column], column)) if role in _USERS] or [texts.prompt]
+
+
+def _column(fields: Mapping[str, Any]) -> str | None:
+    """The first that holds something, else the first that is there."""
+    there = [name for name in COLUMNS if fields.get(name) is not None]
+    return next((name for name in there if fields[name] not in ("", [])), there[0] if there else None)
+
+
+def _listed(value: Any, column: str) -> Any:
+    """What a table holds as the JSON text of a list."""
+    if column in _LISTS and isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            return from_json(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _turns(value: Any) -> Iterator[tuple[str, str]]:
+    """(role, text) of each turn of a conversation in OpenAI's or ShareGPT's keys; bare texts are the user's."""
+    if isinstance(value, list) and value and all(isinstance(inner, list) for inner in value):
+        value = [turn for inner in value for turn in inner]
+    if not isinstance(value, list) or not all(isinstance(turn, str | Mapping) for turn in value):
+        return
+    for turn in value:
+        if isinstance(turn, str):
+            yield "user", turn
+            continue
+        role, text = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
+        calls = turn.get("tool_calls")
+        yield str(role), "\n".join(_plain(part) for part in (text, calls) if part is not None)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
