@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from synthgen.dedup.greedy import Texts
 from synthgen.formats.turns import from_json
 
 COLUMNS = ("instruction", "question", "prompt", "text", "messages", "conversations", "turns")
@@ -18,19 +18,6 @@ _ANSWERS = (
 _NAMES = ("id", "idx", "index", "meta", "metadata", "source")
 _USERS = ("user", "human")
 _SYSTEMS = ("system", "developer")
-
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """A row in three texts: the column that is compared, what stands beside it, and the answer to both."""
-
-    prompt: str
-    given: str = ""
-    answer: str = ""
-
-    @property
-    def whole(self) -> str:
-        return "\n".join(text for text in (self.prompt, self.given, self.answer) if text)
 
 
 def texts_of(fields: Mapping[str, Any], column: str | None = None, *, less: str | None = None) -> Texts | None:
