@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -234,7 +234,7 @@ def print_samples(rows: Sequence[Mapping[str, Any]]) -> None:
         out.file.reconfigure(errors="backslashreplace")
     for row in rows:
         if "reason" in row:
-            out.print(f"[red]{_shown(row['reason'])}[/red]  task {_shown(str(row['task']))}  {_shown(row['detail'])}")
+            out.print(f"[red]{shown(row['reason'])}[/red]  task {shown(str(row['task']))}  {shown(row['detail'])}")
         sample = row["sample"]
         if sample is None:
             out.print()
@@ -242,37 +242,43 @@ def print_samples(rows: Sequence[Mapping[str, Any]]) -> None:
         split = sample.get("input_split")
         turns = sample["messages"]
         if split and not turns:
-            out.print(f"[cyan]instruction[/cyan] {_shown(split[0])}")
+            out.print(f"[cyan]instruction[/cyan] {shown(split[0])}")
         elif split:
-            out.print(f"[cyan]instruction[/cyan] {_shown(split[0])}")
+            out.print(f"[cyan]instruction[/cyan] {shown(split[0])}")
             if split[1]:
-                out.print(f"[cyan]input[/cyan]       {_shown(split[1])}")
+                out.print(f"[cyan]input[/cyan]       {shown(split[1])}")
             turns = turns[1:] if turns[0]["role"] == "user" else turns
         for turn in turns:
             label = "output" if turn["role"] == "assistant" and split else turn["role"]
-            out.print(f"[cyan]{label:<11}[/cyan] {_shown(turn.get('content') or '')}")
+            out.print(f"[cyan]{label:<11}[/cyan] {shown(turn.get('content') or '')}")
         out.print()
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """As text, not markup; what a model wrote must not steer the terminal either."""
     return escape(_STEERING.sub("\ufffd", text))
 
 
 def _waterfall(summary: Summary) -> Table:
     falls = summary.falls
+    rows = [("candidates", str(falls.candidates))]
+    common = falls.rejected.most_common()
+    rows += [(escape(f"  - {reason}"), f"-{number}") for reason, number in common[:_MOST_REASONS]]
+    if len(common) > _MOST_REASONS:
+        rows.append(("  - other reasons", f"-{sum(n for _, n in common[_MOST_REASONS:])}"))
+    rows.append(("[bold]accepted[/bold]", f"[bold]{falls.accepted}[/bold]"))
+    if falls.failed:
+        rows.append(("[red]failed (never answered)[/red]", str(falls.failed)))
+    return sums(rows)
+
+
+def sums(rows: Iterable[tuple[str, str]]) -> Table:
+    """A name and a number a line, in markup."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(justify="left")
     table.add_column(justify="right")
-    table.add_row("candidates", str(falls.candidates))
-    common = falls.rejected.most_common()
-    for reason, number in common[:_MOST_REASONS]:
-        table.add_row(escape(f"  - {reason}"), f"-{number}")
-    if len(common) > _MOST_REASONS:
-        table.add_row("  - other reasons", f"-{sum(n for _, n in common[_MOST_REASONS:])}")
-    table.add_row("[bold]accepted[/bold]", f"[bold]{falls.accepted}[/bold]")
-    if falls.failed:
-        table.add_row("[red]failed (never answered)[/red]", str(falls.failed))
+    for name, number in rows:
+        table.add_row(name, number)
     return table
 
 

@@ -1,0 +1,129 @@
+"""`dedup`: files without the rows that were there before."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from synthgen.cli.say import as_json, note, note_event, outlasting
+from synthgen.cli.working import working
+
+if TYPE_CHECKING:
+    from synthgen.cleaning.deduplicating import Counts
+
+_MOST_CHARS = 60
+
+
+def _threshold(ctx: click.Context, param: click.Parameter, text: str | None) -> Fraction | None:
+    """As it is written, not as a float: a pair whose score is 7/10 lies on 0.7, neither above nor below."""
+    if text is None:
+        return None
+    try:
+        found = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise click.UsageError(f"--threshold {text}: a number such as 0.7 is expected") from None
+    if not 0 < found <= 1:
+        raise click.UsageError(f"--threshold {text}: it must be above 0 and at most 1")
+    return found
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="The file to write; without it: the report alone.")
+@click.option(
+    "--method", "methods", default="exact,rouge", show_default=True, help="exact, rouge; several with commas."
+)
+@click.option(
+    "--threshold",
+    callback=_threshold,
+    metavar="T",
+    help="What a similarity must be above, in (0, 1], at 1 equal; for each method but exact. "
+    "[default: rouge 0.7, Chinese 0.8]",
+)
+@click.option(
+    "--field",
+    "column",
+    metavar="COLUMN",
+    help="The column that is compared. [default: the first of instruction, question, prompt, text, messages]",
+)
+@click.option(
+    "--keep",
+    default="first",
+    show_default=True,
+    metavar="first|best:COLUMN|all",
+    help="Of several: the first, the one with the highest number in COLUMN, or all: they are only reported.",
+)
+@click.option("--json", "json_", is_flag=True, help="One JSON object a line on stdout, the last is the result.")
+def dedup(
+    files: tuple[str, ...],
+    out: Path | None,
+    methods: str,
+    threshold: Fraction | None,
+    column: str | None,
+    keep: str,
+    json_: bool,
+) -> None:
+    """Drop rows that were there before; all others stay as they stand, in the same kind of file.
+
+    \b
+    Example: synthgen dedup a.jsonl b.jsonl -o train.jsonl --method exact,rouge --keep best:score
+
+    Rows are taken in file order, each compared with what is kept. exact: the same row again is always dropped, and
+    so is the same prompt with another answer, by --keep. rouge compares prompts by ROUGE-L; instances of one task
+    (same instruction, other input) are let through. Evidence of each drop: duplicates.jsonl beside OUT.
+
+    FILE: jsonl, json, csv, tsv, parquet, a folder of them (all into one OUT), hf:owner/name (OUT is jsonl) or a run
+    folder (OUT is jsonl in the format samples). Several must be of one kind.
+    """  # fmt: skip
+    from synthgen.cleaning.copying import Files
+    from synthgen.cleaning.deduplicating import Deduplication, Keep, told
+    from synthgen.dedup.greedy import EXACT, in_order, opened
+
+    names = in_order(name.strip() for name in methods.split(",") if name.strip())
+    if not names:
+        raise click.UsageError("--method: name at least one")
+    if threshold is not None and names == [EXACT]:
+        raise click.UsageError("--threshold: exact has none; leave it out or add a method to --method")
+    levels = opened(names, threshold)
+    work = Deduplication(Files(files), levels, exact=EXACT in names, keep=Keep.read(keep), column=column)
+    with working(work, json=json_):
+        counts = work.run(out)
+    with outlasting():
+        for line in told(counts, column):
+            (note_event if json_ else note)(line)
+        if json_:
+            as_json({"event": "result", "out": None if out is None else str(out), "method": names, **counts.as_dict()})
+        else:
+            _close(counts, names, out)
+
+
+def _close(counts: Counts, names: list[str], out: Path | None) -> None:
+    """What came of the rows, examples, the files and the next command, in at most 25 lines."""
+    from rich.markup import escape
+
+    from synthgen.cleaning.deduplicating import EVIDENCE
+    from synthgen.report import console, shown, sums
+
+    rows = [("rows", f"{counts.rows:,}")]
+    rows += [(f"  - {name}", f"-{counts.dropped[name]:,}") for name in names if counts.dropped[name]]
+    rows += [(f"    {name}, only reported", f"{counts.near[name]:,}") for name in names if counts.near[name]]
+    terminal = console()
+    terminal.print(sums([*rows, ("[bold]kept[/bold]", f"[bold]{counts.kept:,}[/bold]")]))
+    if counts.contradictory:
+        terminal.print(f"{counts.contradictory:,} of these are the same prompt with another answer")
+    for name in names:
+        for one in counts.examples.get(name, ()):
+            text = " ".join(one["text"][: 4 * _MOST_CHARS].split())[:_MOST_CHARS]
+            where = f"{one['row']} is {one['score']:.3f} {name} to {one['nearest']}"
+            terminal.print(f"  {escape(where)}: {shown(text)}")
+    again = shlex.join(("synthgen", *sys.argv[1:]))
+    if out is None:
+        terminal.print(f"next: [bold]{escape(again)} -o OUT[/bold]")
+        return
+    terminal.print(escape(f"{out}: {counts.kept:,} rows; {out.parent / EVIDENCE}: the evidence"))
+    terminal.print(f"next: [bold]synthgen show {escape(shlex.quote(str(out)))}[/bold]")
