@@ -40,8 +40,9 @@ class Keep:
             return Keep(all=text == "all")
         if kind == "best" and column:
             return Keep(best=column)
-        close = get_close_matches(text, ("first", "all", "best:COLUMN"), n=1)
-        near = f"did you mean {close[0]}?" if close else "first, best:COLUMN or all is expected"
+        known = {"first": "first", "best": "best:COLUMN", "all": "all"}
+        close = get_close_matches(kind, known, n=1)
+        near = f"did you mean {known[close[0]]}?" if close else "first, best:COLUMN or all is expected"
         raise UsageError(f"--keep {text}: {near}")
 
 
