@@ -52,3 +52,48 @@ def pairs_too_near(instructions: list[str]) -> list[tuple[str, str, float]]:
 def rows(path: Path) -> list[dict[str, str]]:
     """The rows of a JSON lines file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def same_tokens(text: str) -> tuple[str, ...]:
+    """What an exact duplicate shares, for texts of plain words."""
+    return tuple(tokens(text))
+
+
+def near_score(a: str, b: str, latin: Fraction, cjk: Fraction) -> Fraction | None:
+    """ROUGE-L F1 of two texts where it is above the threshold of their script."""
+    x, y = tokens(a), tokens(b)
+    if not x or not y or is_cjk(x) != is_cjk(y):
+        return None
+    score = Fraction(2 * lcs(x, y), len(x) + len(y))
+    return score if score > (cjk if is_cjk(x) else latin) else None
+
+
+def greedy(
+    rows: list[tuple[str, str, str]], methods: tuple[str, ...], latin: Fraction, cjk: Fraction, *, keep_all: bool
+) -> list[tuple[str, int, Fraction] | None]:
+    """For each (prompt, input, answer): (level, nearest row, score) of what was kept, or None; one by one, no index.
+
+    The same row again is never kept; the rest only where `keep_all`.
+    """
+    kept: list[int] = []
+    compared: list[int] = []  # kept, and no further instance of a task
+    found: list[tuple[str, int, Fraction] | None] = []
+    keys = [tuple(same_tokens(part) for part in row) for row in rows]
+    for n, (prompt, _, _) in enumerate(rows):
+        met: tuple[str, int, Fraction] | None = None
+        again = [m for m in kept if keys[m] == keys[n]] if "exact" in methods else []
+        asked = [m for m in kept if keys[m][:2] == keys[n][:2]]
+        instance = not asked and any(keys[m][0] == keys[n][0] for m in kept)
+        if again:
+            met = ("exact", again[0], Fraction(1))
+        elif "exact" in methods and asked:
+            met = ("exact", asked[0], Fraction(1))
+        elif "rouge" in methods and not instance:
+            scores = [(s, -m) for m in compared if (s := near_score(prompt, rows[m][0], latin, cjk)) is not None]
+            if scores:
+                met = ("rouge", -max(scores)[1], max(scores)[0])
+        if met is None or (keep_all and not again):
+            kept.append(n)
+            compared += [] if instance else [n]
+        found.append(met)
+    return found
