@@ -7,32 +7,61 @@ import re
 import unicodedata
 from array import array
 
-# Stripping every mark would make "C" equal "C++", "-5" equal "5" and "3.14" equal "3 14".
-_KEPT = frozenset("+#-/*=<>%$^@&'\"")
-_SPACE = re.compile(r"\s+")
+# Marks that may carry meaning: without them "C" equals "C++", "5 + 3" equals "5 - 3" and "3.14" equals "3 14".
+_KEPT = "+#-./*=<>%$^@&'\""
+_SPELLINGS = {
+    **dict.fromkeys("‘’‚‛", "'"),
+    **dict.fromkeys("“”„‟«»", '"'),
+    **dict.fromkeys("‐‑‒–—―−", "-"),  # hyphens, dashes, the minus sign
+}
+_TAGS = range(0xE0020, 0xE0080)  # they tell the flag of England from the flag of Scotland
+# Quotes and full stops touching nothing; full stops and exclamation marks that end a word. One that begins a word is
+# part of it (".5", "!done"), and so is the mark of "!=" and of a factorial.
+_IDLE = re.compile(r"""['".!](?<!\S.)['".!]*+(?!\S)|\.++(?![\w=])|!(?<!\d!)!*+(?![\w=])""")
 
 
-_MARKS = re.compile(r"[^\w\s]+|_+")
+class _Characters(dict[int, str | None]):
+    """What each character stands for, found out when it is first met: itself, white space or nothing (None).
+
+    Letters, digits, symbols (emoji too), the vowel signs of Indic scripts and whatever Unicode does not know stay.
+    """
+
+    def __missing__(self, code: int) -> str | None:
+        character, kind = chr(code), unicodedata.category(chr(code))
+        means: str | None = character
+        if character in _SPELLINGS:
+            means = _SPELLINGS[character]
+        elif character.isspace():
+            means = character
+        elif _ignorable(code, kind):
+            means = None
+        elif kind[0] == "P" or kind == "Cc" or character in "`|~":
+            means = character if character in f"{_KEPT}!" else " "
+        self[code] = means
+        return means
 
 
-def _meaning(found: re.Match[str]) -> str:
-    """The marks of a run that carry meaning: those of the kept ones whose run touches a letter or digit."""
-    text, start, end = found.string, found.start(), found.end()
-    after = text[end : end + 1].isalnum()
-    touches = after or text[start - 1 : start].isalnum()
-    kept = [c if touches and c in _KEPT else " " for c in found.group()]
-    if after and found.group()[-1] == ".":  # a full stop that ends a sentence is no difference, one in a number is
-        kept[-1] = "."
-    return "".join(kept)
+def _ignorable(code: int, kind: str) -> bool:
+    """Zero-width spaces and joiners, byte order marks, soft hyphens, variation selectors: nobody sees them."""
+    selector = 0xFE00 <= code <= 0xFE0F or 0xE0100 <= code <= 0xE01EF or 0x180B <= code <= 0x180D
+    return selector or code == 0x034F or (kind == "Cf" and code not in _TAGS)
+
+
+_CHARACTERS = _Characters()
 
 
 def normal(text: str, *, compat: bool = True) -> str:
     """Casefolded text without white space runs and without marks that carry no meaning.
 
-    `compat=False` keeps what NFKC would join, such as the exponent of a formula.
+    Operators stay wherever they stand, quotes where they touch a word, full stops within one. A text of idle
+    marks alone stays as it is: "?" is neither "!" nor empty. `compat=False` keeps what NFKC would join, such as
+    the exponent of a formula.
     """
-    text = unicodedata.normalize("NFKC" if compat else "NFC", text).casefold()
-    return _SPACE.sub(" ", _MARKS.sub(_meaning, text)).strip()
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC" if compat else "NFC", text)
+    text = text.casefold()
+    meant = " ".join(_IDLE.sub("", text.translate(_CHARACTERS)).split())
+    return meant or " ".join(text.split())
 
 
 def key(text: str, *, compat: bool = True) -> bytes:
