@@ -1,14 +1,12 @@
-"""Exact keys and exact ROUGE-L novelty, against brute force of its own."""
+"""Exact keys and exact ROUGE-L novelty, by hand; brute force is in test_novelty_exact.py."""
 
 from __future__ import annotations
 
 import json
 from fractions import Fraction
 from pathlib import Path
-from random import Random
 
 import pytest
-from brute import lcs
 
 from synthgen.dedup import Novelty, NoveltyByScript, Seen, key, words
 
@@ -69,27 +67,6 @@ def test_repeats_and_empty_texts() -> None:
     assert pool.nearest("") is None
     pool.add("empty", "")
     assert pool.nearest("zzz") is None
-
-
-@pytest.mark.parametrize("tenths", [5, 6, 7, 8, 9])
-def test_against_brute_force(tenths: int) -> None:
-    rng = Random(tenths)
-    threshold = Fraction(tenths, 10)
-    pool = Novelty(threshold)
-    stored: list[list[str]] = []
-    for n in range(300):
-        text = " ".join(rng.choice("abcde") for _ in range(rng.randint(0, 40)))
-        tokens = text.split()
-        scores = [Fraction(2 * lcs(tokens, s), len(tokens) + len(s)) if tokens and s else Fraction(0) for s in stored]
-        best = max((s for s in scores if s > threshold), default=None)
-        near = pool.nearest(text)
-        if best is None:
-            assert near is None
-            pool.add(str(n), text)
-            stored.append(tokens)
-        else:
-            assert near is not None
-            assert near.score == float(best)
 
 
 def test_before_shows_an_earlier_state() -> None:
