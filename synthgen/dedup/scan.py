@@ -22,6 +22,7 @@ CODES = 0x10F7FF  # code points that are no surrogates, less the 0 of words that
 INDEX_FROM = 1_024  # entries: with fewer, comparing with all costs less than looking postings up
 LOWEST = 0.5  # below this threshold looking postings up costs more than comparing with all
 TAIL = 512  # so many of the newest entries have no postings yet: they are compared with
+FEW = 64  # comparisons that cost less one by one than all at once
 QUERIES, SQUARE = 512, (64, 8_192)  # queries at a time; queries and entries compared at a time
 
 
@@ -57,10 +58,24 @@ class Scan:
             self._levels.take_in()
             del self._strings[: self._levels.taken - self._held]
             self._held = self._levels.taken
+        if len(texts) * (last - first) <= FEW and not self._folded and not self._entries.long:
+            return [self._best(self._query(text), first, last) for text in texts]
         found: list[Best | None] = []
         for at in range(0, len(texts), QUERIES):
             found += self._batch(self._queries(texts[at : at + QUERIES]), first, last)
         return found
+
+    def _best(self, query: Query, first: int, last: int) -> Best | None:
+        """The same for one text and a few entries, without arrays, whose making would cost the most of it."""
+        best, m = None, len(query.words)
+        for entry, other in enumerate(self._strings_of(first, last), first):
+            need = max(1, self._rule.need(m + len(other)))
+            if min(m, len(other)) < need:
+                continue
+            common = LCSseq.similarity(query.string, other, score_cutoff=need)
+            if common >= need and (best is None or 2 * common / (m + len(other)) > best.score):
+                best = Best(entry, 2 * common / (m + len(other)))
+        return best
 
     def _batch(self, queries: list[Query], first: int, last: int) -> list[Best | None]:
         plain = [row for row, query in enumerate(queries) if 0 < len(query.words) <= LONG_TOKENS]
@@ -172,6 +187,10 @@ class Scan:
     def _folded(self) -> bool:
         return len(self._entries.word_of) > CODES
 
+    def _query(self, tokens: Sequence[str]) -> Query:
+        words = self._entries.words(tokens)
+        return Query(words, _string(words))
+
     def _queries(self, texts: Sequence[Sequence[str]]) -> list[Query]:
         words = [self._entries.words(tokens) for tokens in texts]
         strings = _cut(np.array([w for some in words for w in some], dtype=np.int64), [len(some) for some in words])
@@ -183,8 +202,11 @@ class Scan:
             self._strings[:0] = self._decoded(np.arange(first, self._held))
             self._held = first
         ready = self._held + len(self._strings)
-        if last > ready:
+        if last - ready > FEW:
             self._strings += self._decoded(np.arange(ready, last))
+        elif last > ready:
+            some = (self._entries.words_of(entry) for entry in range(ready, last))
+            self._strings += ["" if len(words) > LONG_TOKENS else _string(words) for words in some]
         return self._strings[first - self._held : last - self._held]
 
     def _decoded(self, ids: Array) -> list[str]:
@@ -208,6 +230,11 @@ def _pieces(pairs: Iterable[tuple[Array, Array]]) -> Iterator[tuple[Array, Array
     for rows, ids in pairs:
         for at in range(0, len(rows), SQUARE[1]):
             yield rows[at : at + SQUARE[1]], ids[at : at + SQUARE[1]]
+
+
+def _string(words: Sequence[int]) -> str:
+    """One code point for each word, as `_cut` makes them."""
+    return "".join([chr(0 if w < 0 else c if (c := w % CODES + 1) < 0xD800 else c + 0x800) for w in words])
 
 
 def _cut(words: Array, lengths: Sequence[int]) -> list[str]:
