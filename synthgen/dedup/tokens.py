@@ -28,7 +28,7 @@ def cjk_count(text: str) -> int:
 
 def cjk_share(text: str) -> float:
     """Share of Chinese characters and kana among the characters that are not white space, 0 to 1."""
-    letters = sum(1 for c in text if not c.isspace())
+    letters = len("".join(text.split()))
     return cjk_count(text) / letters if letters else 0.0
 
 
