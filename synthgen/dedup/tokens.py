@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 # Ideographs (with extensions and compatibility forms) and kana stand alone: rouge_score's own
 # tokenizer keeps [a-z0-9] only and finds no similarity between two identical Chinese sentences.
@@ -37,3 +37,40 @@ def is_cjk(tokens: Sequence[str]) -> bool:
     if "".join(tokens).isascii():
         return False
     return 2 * sum(1 for t in tokens if _ONE_CJK.match(t)) > len(tokens)
+
+
+def spans(text: str) -> list[tuple[int, int]]:
+    """Where each of `words(text)` stands in the text as it is given: (start, end).
+
+    Characters that normalising joins or takes apart belong together: a span holds them whole.
+    """
+    if text.isascii():
+        return [found.span() for found in _WORD.finditer(text.casefold())]
+    starts, ends, pieces = [], [], []
+    for start, end in _pieces(text):
+        piece = unicodedata.normalize("NFKC", text[start:end]).casefold()
+        pieces.append(piece)
+        starts += [start] * len(piece)
+        ends += [end] * len(piece)
+    return [(starts[found.start()], ends[found.end() - 1]) for found in _WORD.finditer("".join(pieces))]
+
+
+def _pieces(text: str) -> Iterator[tuple[int, int]]:
+    """(start, end) of stretches that normalise by themselves to what they are in the whole text."""
+    start = 0
+    for at in range(1, len(text)):
+        character = text[at]
+        # A mark may join what is before it past other marks.
+        if unicodedata.category(character).startswith("M"):
+            continue
+        if character.isascii() or _stands_alone(text[start:at], character):
+            yield start, at
+            start = at
+    if text:
+        yield start, len(text)
+
+
+def _stands_alone(before: str, character: str) -> bool:
+    """Not so a vowel of Hangul after its consonant, and the half-width sound mark of a kana."""
+    joined = unicodedata.normalize("NFKC", before + character)
+    return joined == unicodedata.normalize("NFKC", before) + unicodedata.normalize("NFKC", character)
