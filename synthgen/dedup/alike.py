@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz.distance import LCSseq
 
+from synthgen.dedup.rule import Rule
+
 # The pool of `Novelty` names the nearest of a million; a copy that stands in two benchmarks must be found in both.
 
 
@@ -17,7 +19,7 @@ class Alike:
 
     def __init__(self, threshold: Fraction, longest: int) -> None:
         """Rows of more than `longest` tokens are left to n-grams."""
-        self._p, self._q = threshold.numerator, threshold.denominator
+        self._rule = Rule(threshold, reject_equal=False)
         self._longest = longest
         self._rows: list[str] = []
         self._ids: list[int] = []
@@ -40,10 +42,8 @@ class Alike:
 
     def over(self, text: str) -> Iterator[tuple[int, float]]:
         """(id, F1) of each row over the threshold, in the order in which they were added."""
-        p, q, m = self._p, self._q, len(text)
-        least = -(
-            -p * m // (2 * q - p)
-        )  # tokens of the shortest row that can be over the threshold, all of them shared
+        m = len(text)
+        least = self._rule.least(m)
         if not text or not self._rows or least > self._longest:
             return
         if not self._postings:
@@ -56,8 +56,9 @@ class Alike:
         known.sort(key=len)
         given = least // 2
         shared = np.bincount(np.concatenate(known[: len(known) - given]), minlength=len(self._rows))
-        for number in np.flatnonzero(2 * q * (shared + given) > p * (self._lengths + m)).tolist():
+        need: NDArray[np.int64] = self._rule.need(self._lengths + m)  # type: ignore[arg-type, assignment]
+        for number in np.flatnonzero(shared + given >= need).tolist():
             row = self._rows[number]
             common = int(LCSseq.similarity(text, row))
-            if 2 * common * q > p * (m + len(row)):
+            if common >= self._rule.need(m + len(row)):
                 yield self._ids[number], 2 * common / (m + len(row))
