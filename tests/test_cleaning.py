@@ -234,5 +234,5 @@ def test_the_column_that_is_named() -> None:
     assert texts_of({"a": 1}) is None
     assert texts_of({"question": "Q", "score": 3}, less="score") == texts_of({"question": "Q"})
     assert user_turns({"messages": [{"role": "user", "content": "U"}, {"role": "user", "content": "V"}]}) == ["U", "V"]
-    assert user_turns({"instruction": "I", "input": "x"}) == ["I"]
+    assert user_turns({"instruction": "I", "input": "x"}) == ["I\nx"]
     assert user_turns({"other": "I"}) == []

@@ -81,6 +81,17 @@ class Files:
         if out.is_dir():
             raise UsageError(f"{out}: is a folder; give -o the name of a file")
 
+    def differ(self, others: Sequence[str | Path]) -> None:
+        """Raises UsageError when one of these is, or holds, what is read."""
+        for other in others:
+            if str(other) in self.sources and str(other).startswith("hf:"):
+                raise UsageError(f"{other}: would be held against itself")
+            path = Path(other)
+            found = row_files(path) if path.is_dir() and not output.is_run(path) else [path] if path.exists() else []
+            for file in found:
+                if any(file.samefile(mine) for mine in self._paths):
+                    raise UsageError(f"{file}: would be held against itself; give it once")
+
     def copy(self, kept: Kept, write: Write) -> None:
         """The rows whose number is kept, as they stood; `rows` must have been read to its end before."""
         if self._now() != self._stamps:
@@ -100,3 +111,16 @@ def _kind_of(path: Path) -> type[Container]:
     if suffix == ".parquet":
         return Parquet
     return Documents if is_document(path) else Lines
+
+
+def check_evidence(out: Path, name: str) -> None:
+    """Raises UsageError when the evidence beside OUT would take the place of something else."""
+    path = out.parent / name
+    if out.name == name:
+        raise UsageError(f"{out}: the evidence gets this name; give another -o")
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        first = file.readline(1 << 20)
+    if first and not first.startswith(b'{"row":'):
+        raise UsageError(f"{path}: is there and is no such evidence; move it away, or write to another folder")

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from synthgen.cleaning.copying import Files
+from synthgen.cleaning.copying import Files, check_evidence
 from synthgen.cleaning.texts import COLUMNS, texts_of
 from synthgen.dedup.greedy import EXACT, Greedy, Opened, Texts, Verdict
 from synthgen.errors import UsageError
@@ -112,7 +112,7 @@ class Deduplication:
             write: Callable[[bytes], object] = lambda _: None  # noqa: E731
             if out is not None:
                 self._files.check(out)
-                _check_evidence(out)
+                check_evidence(out, EVIDENCE)
                 write = stack.enter_context(replacing(out.parent / EVIDENCE))
             for number, where, verdict in self._found():
                 self._count(number, where, verdict, write)
@@ -210,19 +210,6 @@ class Deduplication:
         close = get_close_matches(self._column, self._columns, n=1)
         near = f"did you mean {close[0]}?" if close else f"columns: {there}"
         raise UsageError(f"{counts.without.first}: no row has the column {self._column!r}; {near}")
-
-
-def _check_evidence(out: Path) -> None:
-    """Raises UsageError when the evidence would take the place of something else."""
-    path = out.parent / EVIDENCE
-    if out.name == EVIDENCE:
-        raise UsageError(f"{out}: the evidence gets this name; give another -o")
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        first = file.readline(1 << 20)
-    if first and not first.startswith(b'{"row":'):
-        raise UsageError(f"{path}: is there and no evidence of dedup; move it away, or write to another folder")
 
 
 def told(counts: Counts, column: str | None) -> Iterable[str]:

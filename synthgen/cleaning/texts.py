@@ -15,6 +15,7 @@ _GIVEN = ("input", "system", "system_prompt", "history", "context", "tools")
 _ANSWERS = (
     "output", "answer", "response", "completion", "reference", "chosen", "rejected", "label", "instances",
 )  # fmt: skip
+_SOLUTIONS = ("solution", "canonical_solution", "target")
 _NAMES = ("id", "idx", "index", "meta", "metadata", "source")
 _USERS = ("user", "human")
 _SYSTEMS = ("system", "developer")
@@ -43,12 +44,37 @@ def texts_of(fields: Mapping[str, Any], column: str | None = None, *, less: str 
 
 
 def user_turns(fields: Mapping[str, Any], column: str | None = None) -> list[str]:
-    """What the user says, turn by turn; empty where the row has not the column."""
+    """What the user says, turn by turn, Alpaca's input and history with it; empty where the row has not the column."""
     column = column or _column(fields)
     texts = texts_of(fields, column)
     if column is None or texts is None:
         return []
-    return [text for role, text in _turns(_listed(fields[column], column)) if role in _USERS] or [texts.prompt]
+    if said := [text for role, text in _turns(_listed(fields[column], column)) if role in _USERS]:
+        return said
+    given = fields.get("input") if column != "input" else None
+    pairs = _listed(fields.get("history"), "history")
+    earlier = [_plain(pair[0]) for pair in pairs if isinstance(pair, list) and pair] if isinstance(pairs, list) else []
+    return [*earlier, f"{texts.prompt}\n{given}" if given and isinstance(given, str) else texts.prompt]
+
+
+def answers(fields: Mapping[str, Any], column: str | None = None) -> list[str]:
+    """What is answered, turn by turn and in the columns that are called so."""
+    column = column or _column(fields)
+    turns = _turns(_listed(fields.get(column or ""), column or ""))
+    said = [text for role, text in turns if role not in (*_USERS, *_SYSTEMS)]
+    there = [fields.get(name) for name in (*_ANSWERS, *_SOLUTIONS) if name != column]
+    return [*said, *(text for value in there for text in _each(value))]
+
+
+def _each(value: Any) -> Iterator[str]:
+    """The texts of a value that may be a list of answers, or of turns."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _each(inner)
+    elif isinstance(value, Mapping):
+        yield from _each(next((value[name] for name in ("content", "value", "output") if name in value), None))
+    elif value is not None:
+        yield _plain(value)
 
 
 def _column(fields: Mapping[str, Any]) -> str | None:

@@ -66,7 +66,9 @@ class Decontam:
     many of them is no evidence; then `check`. Memory belongs to the benchmarks, not to what is checked.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, only_long: bool = False) -> None:
+        """`only_long`: rows that are too short for a run are not taken."""
+        self._only_long = only_long
         self._letters: dict[str, str] = {}
         self._kinds = (_Kind(*_WORDS), _Kind(*_CJK))
         self._wordless: dict[str, list[_Row]] = {}
@@ -75,18 +77,20 @@ class Decontam:
     def __len__(self) -> int:
         return sum(len(kind.rows) for kind in self._kinds) + sum(map(len, self._wordless.values()))
 
-    def add(self, benchmark: str, row_id: str, text: str) -> None:
-        """One turn of a row; what was counted before is forgotten."""
+    def add(self, benchmark: str, row_id: str, text: str) -> bool:
+        """One turn of a row, and whether it was taken; what was counted before is forgotten."""
         row = _Row(benchmark, row_id, text)
         tokens = words(text)
+        kind, bare = self._kinds[is_cjk(tokens)], normal(text)
+        if not bare or (self._only_long and len(tokens) < kind.grams.long):
+            return False
         self._asked = 0
-        if not tokens:
-            if bare := normal(text):
-                self._wordless.setdefault(bare, []).append(row)
-            return
-        letters = self._letters
-        said = "".join([letters.setdefault(token, letter(len(letters))) for token in tokens])
-        self._kinds[is_cjk(tokens)].add(row, said)
+        if tokens:
+            letters = self._letters
+            kind.add(row, "".join([letters.setdefault(token, letter(len(letters))) for token in tokens]))
+        else:
+            self._wordless.setdefault(bare, []).append(row)
+        return True
 
     def count(self, rows: Sequence[Sequence[str]]) -> None:
         """The texts of each row of the set that will be checked, each row once."""
