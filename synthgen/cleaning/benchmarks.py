@@ -16,6 +16,7 @@ from synthgen.cleaning.texts import answers, user_turns
 from synthgen.dedup.decontam import Common, Decontam, Hit
 from synthgen.errors import UsageError
 from synthgen.rows import Fault, Row, row_files, scan_rows
+from synthgen.types import Sample
 
 PROMPTS, ANSWERS = "prompts", "answers"
 COLUMNS = (PROMPTS, ANSWERS)
@@ -128,3 +129,14 @@ class Benchmarks:
             for number, one in enumerate(best):
                 found[number] += [(column, hit) for hit in sorted(one.values(), key=lambda hit: -hit.score)]
         return found
+
+    def met(self, sample: Sample) -> Hit | None:
+        """The row that a sample meets most clearly with what it asks."""
+        found = self.check([asked(sample)])[0] if self.rows else []
+        return found[0][1] if found else None
+
+
+def asked(sample: Sample) -> Said:
+    """What the user says in a sample; a document is asked as a whole."""
+    turns = [message.content for message in sample.messages if message.role == "user"] or [sample.text or ""]
+    return {PROMPTS: turns}

@@ -25,6 +25,7 @@ EVIDENCE = "contaminated.jsonl"
 TOO_MUCH = 0.02  # Tülu 3 (arXiv 2411.15124) drops a training set that has more than this of a benchmark's rows
 _EXAMPLES = 10  # of each benchmark
 _BATCH = 256
+_PASSES = 2  # one counts what is common, one checks
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,6 @@ class Counts:
     benchmarks: dict[str, Met] = field(default_factory=dict)
     common: list[Common] = field(default_factory=list)
     short_answers: int = 0
-    passes: int = 0
 
     @property
     def kept(self) -> int:
@@ -104,7 +104,7 @@ class Counts:
             "contaminated_rows": self.hit,
             "benchmarks": {name: met.as_dict() for name, met in self.benchmarks.items()},
             "common": [{"text": one.text, "rows": one.rows} for one in self.common],
-            "passes": self.passes,
+            "passes": _PASSES,
             "short_answers": self.short_answers,
             "without_text": self.without.count,
             "unreadable": self.unreadable.count,
@@ -115,14 +115,15 @@ class Decontamination:
     """One pass that counts what is common, one that judges, and one that copies. Memory belongs to the benchmarks and
     to the rows that are met."""
 
-    def __init__(self, files: Files, benchmarks: Benchmarks, field: str | None = None) -> None:
-        self.counts = Counts(short_answers=benchmarks.short_answers)
-        self.counts.benchmarks = {name: Met(rows) for name, rows in benchmarks.rows.items()}
-        self._files, self._benchmarks, self._field = files, benchmarks, field
-        self._columns: dict[str, None] = {}  # of rows that have no text, for a message
+    def __init__(
+        self, files: Files, against: Sequence[str], columns: Sequence[str] = (PROMPTS,), field: str | None = None
+    ) -> None:
+        self.counts = Counts()
+        self._files, self._against, self._columns, self._field = files, against, columns, field
+        self._there: dict[str, None] = {}  # columns of rows that have no text, for a message
         self._all: int | None = None
         self._hit: set[int] = set()
-        self._doing = "counting"
+        self._doing = "reading benchmarks"
 
     def line(self) -> str:
         """How far it is, for a progress line."""
@@ -133,19 +134,24 @@ class Decontamination:
     def run(self, out: Path | None) -> Counts:
         """The counts; OUT and the evidence beside it, where there is an OUT, whole or not at all."""
         found = self.counts
+        if out is not None:
+            self._files.check(out)
+            check_evidence(out, EVIDENCE)
+        self._files.differ(self._against)
+        benchmarks = Benchmarks(self._against, self._columns)
+        found.short_answers = benchmarks.short_answers
+        found.benchmarks = {name: Met(rows) for name, rows in benchmarks.rows.items()}
+        self._doing = "counting what is common"
+        benchmarks.count(texts for _, _, texts in self._rows())
+        self._check()
+        found.common, self._all = benchmarks.common, found.rows
+        found.rows, found.without, found.unreadable = 0, Told(), Told()
+        self._doing = "checking"
         with ExitStack() as stack:
             write: Callable[[bytes], object] = lambda _: None  # noqa: E731
             if out is not None:
-                self._files.check(out)
-                check_evidence(out, EVIDENCE)
-            self._benchmarks.count(texts for _, _, texts in self._rows())
-            self._check()
-            found.common, self._all = self._benchmarks.common, found.rows
-            found.rows, found.without, found.unreadable, found.passes = 0, Told(), Told(), 2
-            if out is not None:
                 write = stack.enter_context(replacing(out.parent / EVIDENCE))
-            self._doing = "checking"
-            for number, met in self._found():
+            for number, met in self._found(benchmarks):
                 self._note(number, met)
                 for one in met:
                     write(orjson.dumps(one.as_dict(), option=orjson.OPT_APPEND_NEWLINE))
@@ -163,19 +169,19 @@ class Decontamination:
             if isinstance(row, Fault):
                 counts.unreadable = counts.unreadable.one_more(str(row))
                 continue
-            texts = said(row.fields, self._benchmarks.columns, self._field)
+            texts = said(row.fields, self._columns, self._field)
             if any(texts.values()):
                 yield number, row.where, texts
                 continue
             counts.without = counts.without.one_more(row.where)
-            if len(self._columns) < 1000:
-                self._columns.update(dict.fromkeys(row.fields))
+            if len(self._there) < 1000:
+                self._there.update(dict.fromkeys(row.fields))
 
-    def _found(self) -> Iterator[tuple[int, list[Found]]]:
+    def _found(self, benchmarks: Benchmarks) -> Iterator[tuple[int, list[Found]]]:
         """The number of each row that met something, and all that it met."""
         rows = self._rows()
         while part := list(islice(rows, _BATCH)):
-            hits = self._benchmarks.check([texts for _, _, texts in part])
+            hits = benchmarks.check([texts for _, _, texts in part])
             for (number, where, _), some in zip(part, hits, strict=True):
                 if some:
                     yield number, [Found(where, column, hit) for column, hit in some]
@@ -194,16 +200,16 @@ class Decontamination:
     def _check(self) -> None:
         """Raises UsageError when no row at all could be checked."""
         counts = self.counts
-        if counts.without.count + counts.unreadable.count < counts.rows or not self._columns:
+        if counts.without.count + counts.unreadable.count < counts.rows or not self._there:
             return
-        there = ", ".join(list(self._columns)[:12])
+        there = ", ".join(list(self._there)[:12])
         first = counts.without.first
-        if PROMPTS not in self._benchmarks.columns:
+        if PROMPTS not in self._there:
             raise UsageError(f"{first}: no row has an answer (columns: {there}); check prompts")
         if self._field is None:
             message = f"none of the columns {', '.join(COLUMNS)}; name one with --field (columns: {there})"
             raise UsageError(f"{first}: {message}")
-        close = get_close_matches(self._field, self._columns, n=1)
+        close = get_close_matches(self._field, self._there, n=1)
         near = f"did you mean {close[0]}?" if close else f"columns: {there}"
         raise UsageError(f"{first}: no row has the column {self._field!r}; {near}")
 

@@ -97,15 +97,12 @@ def decontaminate(
     FILE: jsonl, json, csv, tsv, parquet, a folder of them (all into one OUT), hf:owner/name (OUT is jsonl) or a run
     folder (OUT is jsonl in the format samples). Several must be of one kind.
     """  # fmt: skip
-    from synthgen.cleaning.benchmarks import Benchmarks
     from synthgen.cleaning.copying import Files
     from synthgen.cleaning.decontaminating import Decontamination, told
 
     if not against:
         raise click.UsageError("no benchmark: name its file with --against (none is bundled)")
-    rows = Files(files)
-    rows.differ(against)
-    work = Decontamination(rows, Benchmarks(against, columns), field)
+    work = Decontamination(Files(files), against, columns, field)
     with working(work, json=json_):
         counts = work.run(out)
     with outlasting():
@@ -131,7 +128,7 @@ def _close(counts: Counts, out: Path | None) -> None:
     examples = [one for met in counts.benchmarks.values() for one in met.examples]
     for one in examples[:_MOST_LINES]:
         text = " ".join(f"{one.row}: {one.hit.evidence}"[: 4 * _MOST_CHARS].split())[:_MOST_CHARS]
-        terminal.print(f"  {shown(text)}", no_wrap=True, overflow="ellipsis")
+        terminal.print(f"  {shown(text)}", soft_wrap=True)
     again = shlex.join(("synthgen", *sys.argv[1:]))
     if out is None:
         terminal.print(f"next: [bold]{escape(again)} -o OUT[/bold]")

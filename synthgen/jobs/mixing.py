@@ -17,13 +17,13 @@ from typing import Any
 
 from synthgen import __version__, output
 from synthgen.bodies import dump
-from synthgen.dedup import Near, NoveltyByScript, Seen, cjk_share, key
+from synthgen.cleaning.benchmarks import Benchmarks, asked
+from synthgen.dedup import Near, NoveltyByScript, cjk_share, key
 from synthgen.errors import SynthgenError, UsageError
 from synthgen.filters import parts
 from synthgen.finish import About, finish
 from synthgen.formats import open_format, read_samples
 from synthgen.formats.write import write_samples
-from synthgen.inputs import Inputs
 from synthgen.jobs.plan import MixStep, Part
 from synthgen.report import Summary
 from synthgen.run import Ending
@@ -72,6 +72,7 @@ class Mixing:
         """The folder and the exports; True where the samples were there already. Raises StoppedError."""
         began = time.monotonic()
         step = self.step
+        benchmarks = Benchmarks(step.against)
         drawn = [_draw(part, step, self._read) for part in step.parts]
         self.rows = sum(len(one.order) for one in drawn)
         store = Store(step.folder)
@@ -81,12 +82,12 @@ class Mixing:
             if store.meta("recipe") not in (None, "mix"):
                 there = store.meta("recipe")
                 raise UsageError(f"{step.folder}: holds a run of {there}, not a mix; give the step another id")
-            identity = self._identity(drawn)
+            identity = self._identity(drawn, benchmarks)
             done = store.meta("identity") == identity and store.meta("mixed") == 1
             if not done:
                 store.start(identity=identity, mixed=0, recipe="mix", began=time.time(), stored_before=0)
                 store.forget_decisions(0)
-                self._decide(drawn, store)
+                self._decide(drawn, benchmarks, store)
                 store.flush()
                 store.start(mixed=1)
             with output.reading(step.folder) as db:
@@ -108,16 +109,17 @@ class Mixing:
                 raise StoppedError("interrupted; the same command continues")
             yield sample
 
-    def _identity(self, drawn: Sequence[_Drawn]) -> str:
+    def _identity(self, drawn: Sequence[_Drawn], benchmarks: Benchmarks) -> str:
         """All that shapes the mix."""
         step = self.step
         sources = [[d.part.source.name, str(d.part.share), d.part.most, d.digest] for d in drawn]
-        benchmarks = [[str(path), Inputs([path]).scan().digest] for path in step.against]
-        return json.dumps([__version__, sources, step.seed, step.count, step.dedup, benchmarks, step.id])
+        return json.dumps([__version__, sources, step.seed, step.count, step.dedup, benchmarks.digest, step.id])
 
-    def _decide(self, drawn: Sequence[_Drawn], store: Store) -> None:
+    def _decide(self, drawn: Sequence[_Drawn], benchmarks: Benchmarks, store: Store) -> None:
         """A verdict for each drawn row, in the order of the sources and of their rows."""
-        check = _Check(self.step)
+        if self.step.against:
+            benchmarks.count(asked(sample) for _, _, sample in self._drawn_samples(drawn))
+        check = _Check(self.step, benchmarks)
         kept: list[list[int]] = [[] for _ in drawn]
         verdicts: dict[tuple[int, int], tuple[str, str]] = {}
         for source, row, sample in self._drawn_samples(drawn):
@@ -230,16 +232,13 @@ class _Check:
     """Why a row is not taken: it is in a benchmark, or too much like a row that was."""
 
     step: MixStep
-    _benchmark: Benchmark = field(init=False)
+    benchmarks: Benchmarks
     _whole: dict[bytes, str] = field(init=False, default_factory=dict)
     _novelty: NoveltyByScript = field(init=False, default_factory=NoveltyByScript)
     _last: tuple[int, str, str] = field(init=False, default=(-1, "", ""))
 
-    def __post_init__(self) -> None:
-        self._benchmark = Benchmark(self.step.against)
-
     def __call__(self, sample: Sample, source: int, name: str) -> tuple[str, str] | None:
-        met = self._benchmark.nearest(sample)
+        met = self.benchmarks.met(sample)
         if met is not None:
             return "contaminated", met.evidence
         instruction, given, answer = parts(sample)
@@ -256,25 +255,6 @@ class _Check:
             self._last = task
         self._whole.setdefault(whole, name)
         return None
-
-
-class Benchmark:
-    """Rows that must not be trained on; a sample meets one by the same text, or by too near an instruction."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        """Raises UsageError with the `file:line` of a row that holds no prompt."""
-        self._seen = Seen(NoveltyByScript())
-        for path in paths:
-            for row in Inputs([path]):
-                self._seen.add_instruction(f"{path.name}:{row.id}", str(row.fields["messages"][-1].content))
-        self._empty = not len(self._seen.novelty)
-
-    def nearest(self, sample: Sample) -> Near | None:
-        """The benchmark row that a turn of the user comes too close to."""
-        if self._empty:
-            return None
-        asked = [m.content for m in sample.messages if m.role == "user"] or [sample.text or ""]
-        return next((near for text in asked if (near := self._seen.nearest(text)) is not None), None)
 
 
 def _lang(samples: Iterable[Sample]) -> str:

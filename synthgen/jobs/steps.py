@@ -13,9 +13,9 @@ import click
 
 from synthgen import output, recipes
 from synthgen.backends import ModelSpec, open_backends
+from synthgen.cleaning.benchmarks import questions
 from synthgen.errors import SynthgenError, UsageError
 from synthgen.formats import open_format
-from synthgen.inputs import Inputs
 from synthgen.jobs.plan import MixStep, Model, Options, Part, RecipeStep, Source
 from synthgen.jobs.tree import Faults, Value, known_pairs, near
 from synthgen.jobs.values import number, text, texts
@@ -225,7 +225,7 @@ def read_mix(name: str, one: Value, names: Sequence[str], state: Reading) -> tup
     against = texts(found.get("decontaminate"), "decontaminate", faults)
     for place in against:
         try:
-            Inputs([Path(place)]).scan()
+            deque(questions([place]), maxlen=0)
         except UsageError as error:
             faults.add(found["decontaminate"].line, f"decontaminate: {error}")
     export = _export(found.get("export"), faults)
