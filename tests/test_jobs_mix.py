@@ -196,3 +196,16 @@ def test_every_command_reads_a_mix_as_a_run(tmp_path: Path) -> None:
     assert "2 rows" in synthgen("export", "runs/job/m", "--to", "sharegpt", "-o", "s.jsonl", cwd=tmp_path).stdout
     about = json.loads((tmp_path / "runs" / "job" / "m" / "run.json").read_text())
     assert about["sources"] == {"a.jsonl": {"rows": 3, "drawn": 3, "share": "1", "most": None}}
+
+
+def test_a_benchmark_row_inside_a_longer_turn_is_named_with_what_matched(tmp_path: Path) -> None:
+    asked = "Natalia sold clips to 48 of her friends in April. How many did she sell in May?"
+    bench = write(tmp_path / "bench.jsonl", [{"turns": ["Write about a trip to Hawaii.", asked]}])
+    source = write(tmp_path / "a.jsonl", [row(1), row(2, f"Think first, then solve this: {asked} Show every step.")])
+    one = step(tmp_path, {source: 1.0}, against=(Path(bench),))
+    assert mixed(one)[2] == [row(1)["instruction"]]
+    (rejected,) = [json.loads(line) for line in (one.folder / "rejected.jsonl").read_text().splitlines()]
+    assert rejected["task"] == "a:2"
+    assert rejected["detail"] == f"17 tokens in a row, 100% of bench.jsonl:1: {asked.removesuffix('?')}"
+    write(tmp_path / "bench.jsonl", [{"problem": "Something else"}])  # another benchmark: decided anew
+    assert len(mixed(one)[2]) == 2

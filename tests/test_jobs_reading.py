@@ -109,7 +109,7 @@ STEPS = [
     ("steps: [{id: a, mix: {gone.jsonl: 1}}]", "'gone.jsonl' is neither a step of this job nor a run nor a file"),
     ("steps: [{id: a, mix: {prompts.jsonl: 1}}]", "prompts.jsonl:1: a row of no known format"),
     ("steps: [{id: a, mix: {late.jsonl: 1}}]", "mix: late.jsonl:2: no alpaca row: instruction must be text, found int"),
-    ("steps: [{id: a, mix: {own.jsonl: 1}, decontaminate: late.jsonl}]", "decontaminate: late.jsonl:2: instruction: instruction must"),
+    ("steps: [{id: a, mix: {own.jsonl: 1}, decontaminate: late.jsonl}]", "decontaminate: late.jsonl:2: instruction must be text"),
     ("models: {default: {model: m}}\n" + ONE, "2: step 'a': default: --model m: where is it served?"),
     ("models: {default: {model: m, base_url: x.y}}\n" + ONE, "2: step 'a': default: --base-url x.y: a URL such"),
     ("models: {default: {model: m, base_url: http://x}}\nsteps: [{id: a, recipe: alpaca, api_key_env: K}]", "2: api_key_env: the key belongs to a model"),

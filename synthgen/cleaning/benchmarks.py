@@ -12,7 +12,7 @@ from typing import Any
 
 from synthgen import output
 from synthgen.cleaning.copying import Files
-from synthgen.cleaning.texts import answers, user_turns
+from synthgen.cleaning.texts import answers, prompt_column, user_turns
 from synthgen.dedup.decontam import Common, Decontam, Hit
 from synthgen.errors import UsageError
 from synthgen.rows import Fault, Row, row_files, scan_rows
@@ -58,28 +58,43 @@ def questions(sources: Sequence[str | Path], columns: Sequence[str] = (PROMPTS,)
 
 
 def _question(row: Row, columns: Sequence[str]) -> dict[str, list[str]]:
-    asks = user_turns(row.fields)
     by_name = {name.casefold(): name for name, value in row.fields.items() if value and isinstance(value, str)}
-    field = None if asks else next((by_name[name] for name in _QUESTIONS if name in by_name), None)
-    found = said(row.fields, dict.fromkeys((PROMPTS, *columns)), field)
-    if not found[PROMPTS]:
+    field = prompt_column(row.fields) or next((by_name[name] for name in _QUESTIONS if name in by_name), None)
+    if field is not None and not isinstance(value := row.fields[field], str | list):
+        raise UsageError(
+            f"{row.where}: {field} must be text or a list of turns, not {type(value).__name__}; fix the row"
+        )
+    found = said(row.fields, dict.fromkeys((PROMPTS, *columns)), field) if field else {}
+    if not found.get(PROMPTS):
         there = ", ".join(list(row.fields)[:12]) or "none"
-        raise UsageError(f"{row.where}: no prompt (columns: {there}); name one of them question, or delete the row")
+        raise UsageError(f"{row.where}: no prompt (columns: {there}); call its column question, or delete the row")
     return {column: found[column] for column in columns}
 
 
 def _names(sources: Sequence[str | Path]) -> dict[str, str]:
     """What each file is called in a report: its name, or its path where two have one name."""
-    files = [place for source in sources for place in _places(source)]
+    files = places(sources)
     count = Counter(Path(file).name for file in files)
     return {file: Path(file).name if count[Path(file).name] == 1 else file for file in files}
 
 
-def _places(source: str | Path) -> list[str]:
-    if str(source).startswith("hf:"):
-        return [str(source)]
+def places(sources: Sequence[str | Path]) -> list[str]:
+    """The files, runs and `hf:owner/name` that the sources stand for; UsageError where one comes twice."""
+    found: dict[str, str] = {}
+    for source in sources:
+        for place in _files(source):
+            same = place if place.startswith("hf:") else str(Path(place).resolve())
+            if same in found:
+                raise UsageError(f"{place}: given twice as a benchmark; give it once")
+            found[same] = place
+    return list(found.values())
+
+
+def _files(source: str | Path) -> list[str]:
     path = Path(source)
-    return [str(path)] if output.is_run(path) else [str(file) for file in row_files(path)]
+    if str(source).startswith("hf:") or output.is_run(path):
+        return [str(source)]
+    return [str(file) for file in row_files(path)]
 
 
 class Benchmarks:

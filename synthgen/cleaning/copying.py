@@ -81,16 +81,10 @@ class Files:
         if out.is_dir():
             raise UsageError(f"{out}: is a folder; give -o the name of a file")
 
-    def differ(self, others: Sequence[str | Path]) -> None:
-        """Raises UsageError when one of these is, or holds, what is read."""
-        for other in others:
-            if str(other) in self.sources and str(other).startswith("hf:"):
-                raise UsageError(f"{other}: would be held against itself")
-            path = Path(other)
-            found = row_files(path) if path.is_dir() and not output.is_run(path) else [path] if path.exists() else []
-            for file in found:
-                if any(file.samefile(mine) for mine in self._paths):
-                    raise UsageError(f"{file}: would be held against itself; give it once")
+    def reads(self, place: str) -> bool:
+        """Whether a file, a run or `hf:owner/name` is among what is read."""
+        path = Path(place)
+        return any(path.samefile(mine) for mine in self._paths) if path.exists() else place in self.sources
 
     def copy(self, kept: Kept, write: Write) -> None:
         """The rows whose number is kept, as they stood; `rows` must have been read to its end before."""
@@ -113,7 +107,7 @@ def _kind_of(path: Path) -> type[Container]:
     return Documents if is_document(path) else Lines
 
 
-def check_evidence(out: Path, name: str) -> None:
+def check_evidence(out: Path, name: str, command: str) -> None:
     """Raises UsageError when the evidence beside OUT would take the place of something else."""
     path = out.parent / name
     if out.name == name:
@@ -123,4 +117,4 @@ def check_evidence(out: Path, name: str) -> None:
     with path.open("rb") as file:
         first = file.readline(1 << 20)
     if first and not first.startswith(b'{"row":'):
-        raise UsageError(f"{path}: is there and is no such evidence; move it away, or write to another folder")
+        raise UsageError(f"{path}: is there and no evidence of {command}; move it away, or write to another folder")

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from synthgen.cleaning.benchmarks import PROMPTS, Benchmarks, Said, said
+from synthgen.cleaning.benchmarks import PROMPTS, Benchmarks, Said, places, said
 from synthgen.cleaning.copying import Files, check_evidence
 from synthgen.cleaning.deduplicating import Told
 from synthgen.cleaning.texts import COLUMNS
@@ -136,8 +136,12 @@ class Decontamination:
         found = self.counts
         if out is not None:
             self._files.check(out)
-            check_evidence(out, EVIDENCE)
-        self._files.differ(self._against)
+            check_evidence(out, EVIDENCE, "decontaminate")
+        for place in places(self._against):
+            if self._files.reads(place):
+                raise UsageError(f"{place}: would be held against itself; give it once")
+            if out is not None and out.exists() and Path(place).exists() and out.samefile(place):
+                raise UsageError(f"{out}: is a benchmark; give another -o")
         benchmarks = Benchmarks(self._against, self._columns)
         found.short_answers = benchmarks.short_answers
         found.benchmarks = {name: Met(rows) for name, rows in benchmarks.rows.items()}
@@ -204,7 +208,7 @@ class Decontamination:
             return
         there = ", ".join(list(self._there)[:12])
         first = counts.without.first
-        if PROMPTS not in self._there:
+        if PROMPTS not in self._columns:
             raise UsageError(f"{first}: no row has an answer (columns: {there}); check prompts")
         if self._field is None:
             message = f"none of the columns {', '.join(COLUMNS)}; name one with --field (columns: {there})"

@@ -26,7 +26,7 @@ def texts_of(fields: Mapping[str, Any], column: str | None = None, *, less: str 
 
     The answer is in the columns that data sets put it in, else in all other columns; `less` is none of them.
     """
-    column = column or _column(fields)
+    column = column or prompt_column(fields)
     if column is None or (value := fields.get(column)) is None:
         return None
     turns = list(_turns(_listed(value, column)))
@@ -45,7 +45,7 @@ def texts_of(fields: Mapping[str, Any], column: str | None = None, *, less: str 
 
 def user_turns(fields: Mapping[str, Any], column: str | None = None) -> list[str]:
     """What the user says, turn by turn, Alpaca's input and history with it; empty where the row has not the column."""
-    column = column or _column(fields)
+    column = column or prompt_column(fields)
     texts = texts_of(fields, column)
     if column is None or texts is None:
         return []
@@ -59,7 +59,7 @@ def user_turns(fields: Mapping[str, Any], column: str | None = None) -> list[str
 
 def answers(fields: Mapping[str, Any], column: str | None = None) -> list[str]:
     """What is answered, turn by turn and in the columns that are called so."""
-    column = column or _column(fields)
+    column = column or prompt_column(fields)
     turns = _turns(_listed(fields.get(column or ""), column or ""))
     said = [text for role, text in turns if role not in (*_USERS, *_SYSTEMS)]
     there = [fields.get(name) for name in (*_ANSWERS, *_SOLUTIONS) if name != column]
@@ -77,7 +77,7 @@ def _each(value: Any) -> Iterator[str]:
         yield _plain(value)
 
 
-def _column(fields: Mapping[str, Any]) -> str | None:
+def prompt_column(fields: Mapping[str, Any]) -> str | None:
     """The first that holds something, else the first that is there."""
     there = [name for name in COLUMNS if fields.get(name) is not None]
     return next((name for name in there if fields[name] not in ("", [])), there[0] if there else None)

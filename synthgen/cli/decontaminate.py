@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from synthgen.cleaning.decontaminating import Counts
 
-_MOST_LINES, _MOST_CHARS = 10, 160
+_MOST_LINES, _MOST_CHARS = 10, 200
 
 
 class _SeveralValues(click.Command):
