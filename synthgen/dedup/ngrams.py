@@ -29,7 +29,7 @@ def letter(number: int) -> str:
 class Ngrams:
     """Rows by their n-grams of tokens; a row with fewer tokens than `n` is never met.
 
-    Memory: 45 bytes a token of the rows; 10 to 20 bytes for each text that is counted and shares an n-gram with a row.
+    Memory: 40 bytes a token of the rows; 10 to 20 bytes for each text that is counted and shares an n-gram with a row.
     """
 
     def __init__(self, n: int, long: int) -> None:
