@@ -38,39 +38,47 @@ class Ngrams:
         self._rows: list[str] = []
         self._index: _Index | None = None
         self._counted = Fingerprints()
+        self._limit: float | None = None  # where what is common has not been drawn from the counts
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def add(self, row: str) -> None:
         """The counts so far are void: rows come before texts."""
-        self._index, self._counted = None, Fingerprints()
+        self._index, self._counted, self._limit = None, Fingerprints(), None
         self._rows.append(row)
 
-    @property
-    def index(self) -> _Index:
+    def _built(self) -> _Index:
         if self._index is None:
             self._index = _Index(self._rows, self.n)
         return self._index
+
+    def _settled(self) -> _Index:
+        index = self._built()
+        if self._limit is not None:
+            index.settle(self._limit)
+            self._limit = None
+        return index
 
     def count(self, texts: Sequence[str], names: Sequence[str]) -> None:
         """One more for every n-gram of the rows that stands in a text; a text of a name that was there counts no more.
 
         A prompt that is there once for each of its sixteen answers is no boilerplate.
         """
-        owner, gram = self.index.met(texts)
+        index = self._built()
+        owner, gram = index.met(texts)
         new = {n: self._counted.add(names[n]) for n in dict.fromkeys(owner.tolist())}
         for text, one in set(zip(owner.tolist(), gram.tolist(), strict=True)):
-            self.index.counts[one] += new[text]
+            index.counts[one] += new[text]
 
     def settle(self, asked: int) -> None:
         """From now on what stands in too many of the texts counted, of `asked` in all, is common."""
-        self.index.settle(max(_LEAST_COMMON, asked / _COMMON_SHARE))
+        self._limit = max(_LEAST_COMMON, asked / _COMMON_SHARE)
 
     def common(self) -> Iterator[tuple[int, int, int, int]]:
         """(row, start, end, most texts) of stretches that are common, one for those of the same tokens."""
         seen = set()
-        for row, start, end, most in self.index.common_stretches():
+        for row, start, end, most in self._settled().common_stretches():
             tokens = self._rows[row][start:end]
             if tokens not in seen:
                 seen.add(tokens)
@@ -78,7 +86,7 @@ class Ngrams:
 
     def candidates(self, texts: Sequence[str]) -> Iterator[tuple[int, int]]:
         """(text, row) of all pairs that can be a hit."""
-        index = self.index
+        index = self._settled()
         owner, gram = index.met(texts)
         for text, row in index.anchored(owner, gram):
             if self._is_whole(row, texts[text]):
@@ -99,7 +107,7 @@ class Ngrams:
         said, n = self._rows[row], self.n
         if self._is_whole(row, text):
             return len(said), 1.0, text.find(said)
-        common = self.index.common_in(row)
+        common = self._settled().common_in(row)
         there = [p for p in range(len(said) - n + 1) if p not in common and said[p : p + n] in text]
         covered, end = 0, 0
         for p in there:
