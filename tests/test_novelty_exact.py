@@ -85,7 +85,8 @@ def _shaped(patch: pytest.MonkeyPatch, rng: Random, **fixed: float) -> None:
     """An index so small that a hundred entries walk every path of it."""
     shape = {
         "scan.TAIL": 4, "scan.INDEX_FROM": rng.choice((1, 8, 20)), "scan.SQUARE": rng.choice(((2, 3), (64, 8_192))),
-        "scan.QUERIES": rng.choice((2, 512)), "levels.BLOCK": rng.choice((3, 2_048)),
+        "scan.ROWS": rng.choice((2, 512)), "scan.FIRST": rng.choice((1, 2, 32)),
+        "scan.FINE_TOTAL": rng.choice((1, 2_047)), "levels.BLOCK": rng.choice((3, 2_048)),
         "levels.CHUNK": rng.choice((7, 32_768)), "levels.GROUP": rng.choice((20, 1 << 20)),
         "levels.FAN": rng.choice((1, 8)), "levels.HEAVY": rng.choice((1, 1_000_000, 1_000_000)), **fixed,
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -18,7 +19,20 @@ from typing import Any
 
 from benchmarks.engine.kit import Row
 
-__all__ = ["KINDS", "ROOT", "Bench", "Row", "Timer", "grown", "in_a_process", "light_edit", "real", "timed"]
+__all__ = [
+    "KINDS",
+    "ROOT",
+    "Bench",
+    "Row",
+    "Timer",
+    "growing",
+    "grown",
+    "in_a_process",
+    "light_edit",
+    "real",
+    "resident_bytes",
+    "timed",
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("SYNTHGEN_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -63,8 +77,17 @@ def timed() -> Iterator[Timer]:
         timer.seconds = time.process_time() - began
 
 
+def resident_bytes() -> int:
+    """Memory of this process that is in use now."""
+    gc.collect()
+    if sys.platform == "linux":
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    said = subprocess.run(["ps", "-o", "rss=", "-p", str(os.getpid())], stdout=subprocess.PIPE, check=True).stdout
+    return int(said) * 1024
+
+
 def in_a_process(function: Callable[..., None], *arguments: str | int) -> dict[str, Any]:
-    """What `function(*arguments)`, named by its module, prints as JSON from a fresh process: for peaks of memory."""
+    """What `function(*arguments)`, named by its module, prints as JSON from a fresh process: for memory."""
     code = f"from {function.__module__} import {function.__name__} as f; f(*{arguments!r})"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, env=environment, cwd=ROOT)
@@ -146,15 +169,19 @@ def _templated(rng: Random, shared: int) -> Iterator[str]:
         yield " ".join(rng.choice(vocabulary) if i in slots[n] else word for i, word in enumerate(templates[n]))
 
 
-def grown(kind: str, count: int, seed: int = 0) -> list[str]:
-    """`count` texts of one of KINDS, the same for the same seed.
+def growing(kind: str, seed: int = 0) -> Iterator[str]:
+    """Texts of one of KINDS without end, the same for the same seed.
 
     `templates` share 13 of 20 words within each of twenty templates, so that a pool can hold them at 0.7; `family` 16.
     """
     rng = Random(f"{kind} {seed}")
-    source = {
-        "mixed": lambda: _mixed(rng),
-        "templates": lambda: _templated(rng, 13),
-        "family": lambda: _templated(rng, 16),
-    }.get(kind, lambda: _crossed(kind, rng))
-    return list(islice(source(), count))
+    if kind == "mixed":
+        return _mixed(rng)
+    if kind in ("templates", "family"):
+        return _templated(rng, 13 if kind == "templates" else 16)
+    return _crossed(kind, rng)
+
+
+def grown(kind: str, count: int, seed: int = 0) -> list[str]:
+    """The first `count` of them."""
+    return list(islice(growing(kind, seed), count))

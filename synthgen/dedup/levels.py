@@ -18,6 +18,9 @@ CHUNK = 32_768  # postings looked at at a time: at a million entries a third of 
 GROUP = 1 << 20  # postings that a batch of queries looks at before its candidates are compared
 HEAVY = 1  # times the entries: a query with more postings to look at is compared with every entry instead
 FAN = 8  # a level is merged into the one before it while that is at most so many times larger
+ROWS = 512  # queries asked at a time
+FINE = (1 << 22) - 1  # steps of a bound; row, bound and entry fill 63 bits
+FINE_TOTAL = 2_047  # different fractions of totals so large are 1 / FINE_TOTAL**2 apart
 FROZEN = 1 << 30  # ranks from here on: elements counted when the order was frozen; later ones rank below
 
 
@@ -121,11 +124,12 @@ class Levels:
 
     def candidates(
         self, sizes: Sequence[int], elements: Sequence[Sequence[int]], first: int, last: int
-    ) -> tuple[Iterator[tuple[Array, Array]], list[int]]:
-        """Pairs of a query and an entry of [first, last) that may be near, each once: arrays of rows and of entries.
+    ) -> tuple[Iterator[tuple[Array, Array, Array]], list[int]]:
+        """Pairs of a query and an entry of [first, last) that may be near, each once: arrays of rows, entries, bounds.
 
-        A query has its number of tokens, LONG_TOKENS at most, and its elements that some entry has. The second of the
-        answer are the rows with more postings to look at than there are entries: compare those with every entry.
+        A query, of ROWS at most, has its number of tokens, LONG_TOKENS at most, and its elements that some entry has.
+        Pairs are sorted by row, bound (the highest first) and entry. The second of the answer are the rows with more
+        postings to look at than there are entries: compare those with every entry.
         """
         size = np.array(sizes, dtype=np.int64)
         lookups = _Lookups(size, elements, self._ranks, self._tables)
@@ -141,7 +145,7 @@ class Levels:
 
     def _pairs(
         self, lookups: _Lookups, size: Array, lower: Array, upper: Array, loads: Array, first: int, last: int
-    ) -> Iterator[tuple[Array, Array]]:
+    ) -> Iterator[tuple[Array, Array, Array]]:
         """The pairs of as many rows at a time as have about GROUP postings together."""
         for rows in np.split(np.arange(len(size)), 1 + np.flatnonzero(np.diff(loads // GROUP))):
             a, b = lookups.row.searchsorted((rows[0], rows[-1] + 1))
@@ -149,11 +153,10 @@ class Levels:
                 self._kept(lookups, size, at, a + which, first, last)
                 for at, which in _chunks(lower[:, a:b].ravel(), upper[:, a:b].ravel(), b - a)
             ]
-            pairs = np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
-            if len(pairs) > 1:
-                pairs = np.unique(pairs)
-            if len(pairs):
-                yield pairs >> 32, pairs & 0xFFFFFFFF
+            if found:
+                pairs = np.sort(np.concatenate(found))
+                pairs = pairs[np.diff(pairs, prepend=-1) > 0]
+                yield pairs >> 54, pairs & 0xFFFFFFFF, FINE - (pairs >> 32 & FINE)
 
     def _slices(self, lookups: _Lookups) -> tuple[Array, Array]:
         """Where the postings of each lookup lie: a row a level, from and to."""
@@ -165,7 +168,7 @@ class Levels:
         return found[:, 0], found[:, 1]
 
     def _kept(self, lookups: _Lookups, size: Array, at: Array, which: Array, first: int, last: int) -> Array:
-        """Of the postings at these places what passes the filters, as row << 32 | entry."""
+        """Of the postings at these places what passes the filters, as row << 54 | FINE - bound << 32 | entry."""
         keys = self._keys[at].view(np.int64)
         row = lookups.row[which]
         tokens = keys >> 16 & 0xFFFF
@@ -175,13 +178,19 @@ class Levels:
         if first > 0 or last < self.taken:
             within = np.flatnonzero((ids >= first) & (ids < last))
             ids, row, need, tokens = ids[within], row[within], need[within], tokens[within]
-        mine = lookups.bits[row]
-        theirs = self._bits[ids]
+        mine, theirs = lookups.bits[row], self._bits[ids]
         # Bits that one side alone has are tokens that are surely missing on the other.
-        may = lookups.known[row] - _ones(mine & ~theirs) >= need
-        may &= tokens - _ones(theirs & ~mine) >= need
-        found: Array = row[may] << 32 | ids[may]
+        common = np.minimum(lookups.known[row] - _ones(mine & ~theirs), tokens - _ones(theirs & ~mine))
+        may = np.flatnonzero(common >= need)
+        row, bound = row[may], fine(common[may], (size[row] + tokens)[may])
+        found: Array = row << 54 | (FINE - bound) << 32 | ids[may]
         return found
+
+
+def fine(common: Array, total: Array) -> Array:
+    """F1 in steps of 1 / FINE, rounded up: equal scores are equal, and others differ where total <= FINE_TOTAL."""
+    steps: Array = np.ceil(2 * common / total * FINE).astype(np.int64)
+    return steps
 
 
 class _Lookups:

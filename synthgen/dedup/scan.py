@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, pairwise
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import Indel, LCSseq
 
 from synthgen.dedup.entries import LONG_TOKENS, Entries
-from synthgen.dedup.levels import Levels
+from synthgen.dedup.levels import FINE_TOTAL, ROWS, Levels, fine
 from synthgen.dedup.rule import Rule, Tables
 
 Array = NDArray[Any]
@@ -23,7 +23,8 @@ INDEX_FROM = 1_024  # entries: with fewer, comparing with all costs less than lo
 LOWEST = 0.5  # below this threshold looking postings up costs more than comparing with all
 TAIL = 512  # so many of the newest entries have no postings yet: they are compared with
 FEW = 64  # comparisons that cost less one by one than all at once
-QUERIES, SQUARE = 512, (64, 8_192)  # queries at a time; queries and entries compared at a time
+FIRST = 32  # candidates of a query that are compared before those that cannot be better are left out
+SQUARE = 64, 8_192  # queries and entries compared at a time
 
 
 class Best(NamedTuple):
@@ -36,6 +37,14 @@ class Query(NamedTuple):
 
     words: list[int]
     string: str
+
+
+class Hits(NamedTuple):
+    """Near pairs: rows of the batch, entries, scores."""
+
+    rows: Array
+    ids: Array
+    scores: Array
 
 
 class Scan:
@@ -61,8 +70,8 @@ class Scan:
         if len(texts) * (last - first) <= FEW and not self._folded and not self._entries.long:
             return [self._best(self._query(text), first, last) for text in texts]
         found: list[Best | None] = []
-        for at in range(0, len(texts), QUERIES):
-            found += self._batch(self._queries(texts[at : at + QUERIES]), first, last)
+        for at in range(0, len(texts), ROWS):
+            found += self._batch(self._queries(texts[at : at + ROWS]), first, last)
         return found
 
     def _best(self, query: Query, first: int, last: int) -> Best | None:
@@ -82,23 +91,20 @@ class Scan:
         self._tables.reach(max((len(queries[row].words) for row in plain), default=0))
         # Where the entries asked for are about as recent as the tail, comparing with all of them is the cheapest.
         since = first if first > self._levels.taken - TAIL else max(first, self._levels.taken)
-        found = [self._compared(queries, plain, since, last)]
+        hits = [self._verified(queries, *pairs) for pairs in self._compared(queries, plain, since, last)]
         if since > first:
             sizes = [len(queries[row].words) for row in plain]
             elements = [self._entries.elements(queries[row].words) for row in plain]
             pairs, heavy = self._levels.candidates(sizes, elements, first, min(last, since))
-            rows_of = np.array(plain, dtype=np.int64)
-            found.append((rows_of[rows], ids) for rows, ids in pairs)
-            found.append(self._compared(queries, [plain[row] for row in heavy], first, min(last, since)))
-        hits = [self._verified(queries, rows, ids) for rows, ids in _pieces(chain.from_iterable(found))]
+            of_plain = np.array(plain, dtype=np.int64)
+            hits += [hit for rows, ids, bounds in pairs for hit in self._bounded(queries, of_plain[rows], ids, bounds)]
+            compared = self._compared(queries, [plain[row] for row in heavy], first, min(last, since))
+            hits += [self._verified(queries, *pairs) for pairs in compared]
         if self._entries.long or len(plain) < len(queries):
             hits.append(self._long_hits(queries, first, last))
         best: list[Best | None] = [None] * len(queries)
-        if hits:
-            rows, ids, scores = (np.concatenate(part) for part in zip(*hits, strict=True))
-            order = np.lexsort((ids, -scores, rows))
-            for row, entry, score in zip(*(a[order[::-1]].tolist() for a in (rows, ids, scores)), strict=True):
-                best[row] = Best(entry, score)  # the last one written is the first of its row
+        for row, entry, score in zip(*(part.tolist() for part in _best_of_rows(hits)), strict=True):
+            best[row] = Best(entry, score)
         return best
 
     def _compared(self, queries: list[Query], rows: list[int], first: int, last: int) -> Iterator[tuple[Array, Array]]:
@@ -112,24 +118,43 @@ class Scan:
                 # Only what scores as the best of its block or within the rounding of it can be the best of all.
                 floor = np.float32(0) if self._folded else scores.max(axis=1, keepdims=True) - np.float32(1e-5)
                 at, ids = np.nonzero((scores > 0) & (scores >= floor))
-                yield np.array(some, dtype=np.int64)[at], ids + j
+                if len(at):
+                    yield np.array(some, dtype=np.int64)[at], ids + j
 
-    def _verified(self, queries: list[Query], rows: Array, ids: Array) -> tuple[Array, Array, Array]:
-        """Of these pairs those that are near, with their scores."""
+    def _bounded(self, queries: list[Query], rows: Array, ids: Array, bounds: Array) -> Iterator[Hits]:
+        """The best pairs of these, sorted by row and bound: of a family of templates a few are looked at, not all."""
+        place = np.arange(len(rows)) - rows.searchsorted(rows)
+        early = place < FIRST
+        hits = self._verified(queries, rows[early], ids[early])
+        yield hits
+        if early.all():
+            return
+        size = np.array([len(query.words) for query in queries])
+        least, earliest = np.full(len(queries), -1), np.zeros(len(queries), dtype=np.int64)
+        least[hits.rows], earliest[hits.rows] = fine(hits.scores, 2), hits.ids
+        # A tie is worth looking at where the entry came earlier, or where the bounds are too coarse to tell a tie.
+        tie = (bounds == least[rows]) & ((ids < earliest[rows]) | (4 * size[rows] > FINE_TOTAL))
+        late = np.flatnonzero(~early & ((bounds > least[rows]) | tie))
+        for at in range(0, len(late), SQUARE[1]):
+            some = late[at : at + SQUARE[1]]
+            yield self._verified(queries, rows[some], ids[some])
+
+    def _verified(self, queries: list[Query], rows: Array, ids: Array) -> Hits:
+        """Of these pairs the best near one of each row."""
         strings = [queries[row].string for row in rows.tolist()]
         entries = self._decoded(ids)
         common = process.cpdist(strings, entries, scorer=LCSseq.similarity, dtype=np.uint32).astype(np.int64)
-        total = np.array([len(a) + len(b) for a, b in zip(strings, entries, strict=True)], dtype=np.int64)
-        need = np.maximum(self._tables.need[total], 1)
+        total = np.fromiter(map(len, strings), np.int64, len(ids)) + np.fromiter(map(len, entries), np.int64, len(ids))
+        need = self._tables.need[total]
         near = np.flatnonzero(common >= need)
         if self._folded:  # words that share a code point can only have raised it
             for i in near.tolist():
                 common[i] = LCSseq.similarity(queries[rows[i]].words, self._entries.words_of(int(ids[i])))
-            near = np.flatnonzero(common >= need)
+            near = near[common[near] >= need[near]]
         # Quotients of such small numbers are equal as floats where they are equal, and differ where they differ.
-        return rows[near], ids[near], 2 * common[near] / total[near]
+        return _best_of_rows([Hits(rows[near], ids[near], 2 * common[near] / total[near])])
 
-    def _long_hits(self, queries: list[Query], first: int, last: int) -> tuple[Array, Array, Array]:
+    def _long_hits(self, queries: list[Query], first: int, last: int) -> Hits:
         """Pairs of which either text has more than LONG_TOKENS tokens, one by one."""
         hits = []
         tokens = np.diff(np.frombuffer(self._entries.starts, np.uint64).astype(np.int64))[first:last]
@@ -146,7 +171,7 @@ class Scan:
                 if (Counter(words) & Counter(others)).total() >= need and (common := _common(words, others)) >= need:
                     hits.append((row, entry, 2 * common / total))
         rows, ids, scores = zip(*hits, strict=True) if hits else ((), (), ())
-        return np.array(rows, dtype=np.int64), np.array(ids, dtype=np.int64), np.array(scores, dtype=np.float64)
+        return Hits(np.array(rows, dtype=np.int64), np.array(ids, dtype=np.int64), np.array(scores, dtype=np.float64))
 
     def top(self, texts: Sequence[Sequence[str]], k: int, last: int) -> list[list[Best]]:
         """For each list of tokens the k best of the first `last` entries at any similarity, the earliest of equals."""
@@ -225,11 +250,14 @@ class Scan:
         return strings
 
 
-def _pieces(pairs: Iterable[tuple[Array, Array]]) -> Iterator[tuple[Array, Array]]:
-    """The same pairs, some thousands at a time."""
-    for rows, ids in pairs:
-        for at in range(0, len(rows), SQUARE[1]):
-            yield rows[at : at + SQUARE[1]], ids[at : at + SQUARE[1]]
+def _best_of_rows(hits: list[Hits]) -> Hits:
+    """The highest score of each row, the earliest entry of equals."""
+    if not hits:
+        return Hits(*(np.zeros(0, dtype=kind) for kind in (np.int64, np.int64, np.float64)))
+    rows, ids, scores = (np.concatenate(part) for part in zip(*hits, strict=True)) if len(hits) > 1 else hits[0]
+    order = np.lexsort((ids, -scores, rows))
+    order = order[np.diff(rows[order], prepend=-1) > 0]
+    return Hits(rows[order], ids[order], scores[order])
 
 
 def _string(words: Sequence[int]) -> str:
