@@ -187,7 +187,7 @@ class Levels:
         return found
 
 
-def fine(common: Array, total: Array) -> Array:
+def fine(common: Array, total: Array | int) -> Array:
     """F1 in steps of 1 / FINE, rounded up: equal scores are equal, and others differ where total <= FINE_TOTAL."""
     steps: Array = np.ceil(2 * common / total * FINE).astype(np.int64)
     return steps
