@@ -189,6 +189,15 @@ def test_the_rule_by_its_definition(threshold: Fraction, reject_equal: bool) -> 
             assert rule.least(m) > m
 
 
+def test_a_threshold_with_fifty_bits_and_long_texts_do_not_overflow() -> None:
+    rule = Rule(Fraction(0.7), reject_equal=False)
+    tables = Tables(rule)
+    tables.reach(3_000)
+    assert tables.need.tolist() == [rule.need(total) for total in range(6_001)]
+    assert tables.least.tolist() == [rule.least(m) for m in range(3_001)]
+    assert tables.most.tolist() == [rule.most(common) for common in range(3_001)]
+
+
 def test_the_oracle_by_the_textbook_table() -> None:
     rng = Random(0)
     for _ in range(300):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -147,15 +148,17 @@ class Levels:
         self, lookups: _Lookups, size: Array, lower: Array, upper: Array, loads: Array, first: int, last: int
     ) -> Iterator[tuple[Array, Array, Array]]:
         """The pairs of as many rows at a time as have about GROUP postings together."""
-        for rows in np.split(np.arange(len(size)), 1 + np.flatnonzero(np.diff(loads // GROUP))):
-            a, b = lookups.row.searchsorted((rows[0], rows[-1] + 1))
+        groups = loads // GROUP
+        cuts = (1 + (groups[1:] != groups[:-1]).nonzero()[0]).tolist()
+        for start, end in pairwise((0, *cuts, len(size))):
+            a, b = lookups.row.searchsorted((start, end)).tolist()
             found = [
                 self._kept(lookups, size, at, a + which, first, last)
                 for at, which in _chunks(lower[:, a:b].ravel(), upper[:, a:b].ravel(), b - a)
             ]
-            if found:
-                pairs = np.sort(np.concatenate(found))
-                pairs = pairs[np.diff(pairs, prepend=-1) > 0]
+            pairs = np.sort(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+            if len(pairs):
+                pairs = pairs[firsts(pairs)]
                 yield pairs >> 54, pairs & 0xFFFFFFFF, FINE - (pairs >> 32 & FINE)
 
     def _slices(self, lookups: _Lookups) -> tuple[Array, Array]:
@@ -173,15 +176,15 @@ class Levels:
         row = lookups.row[which]
         tokens = keys >> 16 & 0xFFFF
         need = self._tables.need[size[row] + tokens]
-        passed = np.flatnonzero(tokens - (keys & 0xFFFF) >= need)
+        passed = (tokens - (keys & 0xFFFF) >= need).nonzero()[0]
         ids, row, need, tokens = self._ids[at[passed]].astype(np.int64), row[passed], need[passed], tokens[passed]
         if first > 0 or last < self.taken:
-            within = np.flatnonzero((ids >= first) & (ids < last))
+            within = ((ids >= first) & (ids < last)).nonzero()[0]
             ids, row, need, tokens = ids[within], row[within], need[within], tokens[within]
         mine, theirs = lookups.bits[row], self._bits[ids]
         # Bits that one side alone has are tokens that are surely missing on the other.
         common = np.minimum(lookups.known[row] - _ones(mine & ~theirs), tokens - _ones(theirs & ~mine))
-        may = np.flatnonzero(common >= need)
+        may = (common >= need).nonzero()[0]
         row, bound = row[may], fine(common[may], (size[row] + tokens)[may])
         found: Array = row << 54 | (FINE - bound) << 32 | ids[may]
         return found
@@ -208,14 +211,21 @@ class _Lookups:
         row = ordered >> 32
         # Elements that no entry has are the rarest: they take the first places.
         unknown = size - self.known
-        place = np.arange(len(row)) - (np.cumsum(self.known) - self.known)[row] + unknown[row]
+        place = np.arange(len(row)) - (self.known.cumsum() - self.known)[row] + unknown[row]
         m = size[row]
         least = tables.least[m].astype(np.int64)
         most = np.minimum(tables.most[m - place] - m, LONG_TOKENS)
-        inside = np.flatnonzero(most >= least)
+        inside = (most >= least).nonzero()[0]
         self.row = row[inside]
         rank, least, most = ordered[inside] << 32, least[inside] << 16, (most[inside] + 1) << 16
         self.lower, self.upper = (rank + least).astype(np.uint64), (rank + most).astype(np.uint64)
+
+
+def firsts(values: Array) -> Array:
+    """Where a sorted array has a value for the first time."""
+    found = np.ones(len(values), dtype=np.bool_)
+    np.not_equal(values[1:], values[:-1], out=found[1:])
+    return found
 
 
 def _bitmaps(rows: Array, elements: Array, count: int) -> Array:
@@ -234,7 +244,7 @@ def _ones(bits: Array) -> Array:
 def _chunks(lower: Array, upper: Array, lookups: int) -> Iterator[tuple[Array, Array]]:
     """Slices laid end to end and cut into CHUNKs: places in the buffer, and for each the lookup it belongs to."""
     counts = upper - lower
-    ends = np.cumsum(counts)
+    ends = counts.cumsum()
     shift = lower - (ends - counts)
     total = int(ends[-1]) if len(ends) else 0
     for start in range(0, total, CHUNK):

@@ -13,7 +13,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import Indel, LCSseq
 
 from synthgen.dedup.entries import LONG_TOKENS, Entries
-from synthgen.dedup.levels import FINE_TOTAL, ROWS, Levels, fine
+from synthgen.dedup.levels import FINE_TOTAL, ROWS, Levels, fine, firsts
 from synthgen.dedup.rule import Rule, Tables
 
 Array = NDArray[Any]
@@ -256,7 +256,7 @@ def _best_of_rows(hits: list[Hits]) -> Hits:
         return Hits(*(np.zeros(0, dtype=kind) for kind in (np.int64, np.int64, np.float64)))
     rows, ids, scores = (np.concatenate(part) for part in zip(*hits, strict=True)) if len(hits) > 1 else hits[0]
     order = np.lexsort((ids, -scores, rows))
-    order = order[np.diff(rows[order], prepend=-1) > 0]
+    order = order[firsts(rows[order])]
     return Hits(rows[order], ids[order], scores[order])
 
 
