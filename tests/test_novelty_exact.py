@@ -86,7 +86,7 @@ def _shaped(patch: pytest.MonkeyPatch, rng: Random, **fixed: float) -> None:
     shape = {
         "scan.TAIL": 4, "scan.INDEX_FROM": rng.choice((1, 8, 20)), "scan.SQUARE": rng.choice(((2, 3), (64, 8_192))),
         "scan.ROWS": rng.choice((2, 512)), "scan.FIRST": rng.choice((1, 2, 32)),
-        "scan.FINE_TOTAL": rng.choice((1, 2_047)), "levels.BLOCK": rng.choice((3, 2_048)),
+        "scan.FEW": rng.choice((0, 64)), "scan.FINE_TOTAL": rng.choice((1, 2_047)), "levels.BLOCK": rng.choice((3, 2_048)),
         "levels.CHUNK": rng.choice((7, 32_768)), "levels.GROUP": rng.choice((20, 1 << 20)),
         "levels.FAN": rng.choice((1, 8)), "levels.HEAVY": rng.choice((1, 1_000_000, 1_000_000)), **fixed,
     }  # fmt: skip
@@ -128,7 +128,7 @@ def test_that_walk_takes_every_path(monkeypatch: pytest.MonkeyPatch, reject_equa
     ):  # fmt: skip
         counted(owner, name)
     rng = Random(3)
-    _shaped(monkeypatch, rng, **{"levels.HEAVY": 1_000_000, "scan.INDEX_FROM": 8, "levels.FAN": 1})
+    _shaped(monkeypatch, rng, **{"levels.HEAVY": 1_000_000, "scan.INDEX_FROM": 8, "levels.FAN": 1, "scan.FEW": 0})
     asked, near = _walk(rng, Fraction(7, 10), reject_equal=reject_equal, words=12, steps=150)
     assert calls["_freeze"] >= 4
     assert calls["_merge"] >= 10
