@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 # Ideographs (with extensions and compatibility forms) and kana stand alone: rouge_score's own
 # tokenizer keeps [a-z0-9] only and finds no similarity between two identical Chinese sentences.
 CJK = "\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_WORD = re.compile(rf"[{CJK}]|(?:(?![{CJK}])[^\W_])+")
+_WORD = re.compile(rf"[{CJK}]|[^\W_{CJK}]+")
 _ONE_CJK = re.compile(rf"[{CJK}]")
 _ASCII_WORD = re.compile("[a-z0-9]+")
 
