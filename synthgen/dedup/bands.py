@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from synthgen.dedup.shingles import mixed
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 # questions at a million rows, and every candidate is verified.
 _ROW_BITS = np.uint64(28)
 _ROW = np.uint64((1 << 28) - 1)
-_TAIL_ROWS = 2048
+_TAIL_ROWS = 512
 _MOST_CANDIDATES = 1 << 20  # met in one go: 8 MB
 
 
@@ -34,7 +36,7 @@ class Bands:
     def __init__(self, bands: int, rows: int) -> None:
         self.bands, self.rows = bands, rows
         # Odd factors for the minima of a band, and one start for each band, so that equal bands at two places differ.
-        numbers = np.arange(1, rows + bands + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        numbers = mixed(np.arange(1, rows + bands + 1, dtype=np.uint64))
         self._factors, self._starts = numbers[:rows] | np.uint64(1), numbers[rows:]
         self._levels: list[_Level] = []
         self._tail: dict[int, list[int]] = {}
@@ -47,10 +49,7 @@ class Bands:
         keys = np.tile(self._starts, (len(signatures), 1))
         for n, factor in enumerate(self._factors):
             keys += parts[:, :, n] * factor
-        keys ^= keys >> np.uint64(31)
-        keys *= np.uint64(0xBF58476D1CE4E5B9)
-        keys ^= keys >> np.uint64(29)
-        return keys & ~_ROW
+        return mixed(keys) & ~_ROW
 
     def add(self, row: int, keys: Hashes) -> None:
         """Put a row, which is later than all before, under its keys [bands]."""
@@ -92,8 +91,10 @@ class Bands:
         if late:
             asked.append(np.array([n for n, _ in late]))
             rows.append(np.array([row for _, row in late]))
+        if len(rows) == 1:
+            return asked[0], rows[0]
         pairs = np.concatenate(asked) << np.int64(_ROW_BITS) | np.concatenate(rows)
-        pairs = np.unique(pairs) if len(pairs) else pairs
+        pairs = np.unique(pairs)
         found_rows = pairs & np.int64(_ROW)
         kept = found_rows >= since
         return (pairs >> np.int64(_ROW_BITS))[kept], found_rows[kept]

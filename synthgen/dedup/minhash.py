@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from synthgen.dedup.shingles import Hashes
+    from synthgen.dedup.shingles import Counts, Hashes
 
     Signatures = NDArray[np.uint32]
+    Rows = NDArray[np.int64]
+    _Asked = tuple[Signatures, Hashes]
 
 PERMUTATIONS = 112
 SEED = 1
@@ -74,7 +76,7 @@ def _factors() -> tuple[Hashes, Hashes]:
     return numbers[0] | np.uint64(1), numbers[1]
 
 
-def _minima(hashes: Hashes, counts: NDArray[np.int64]) -> Signatures:
+def _minima(hashes: Hashes, counts: Counts) -> Signatures:
     """Signatures [n, 112] of texts that have so many of the hashes each; all ones where a text has none."""
     minima = np.full((PERMUTATIONS, len(counts)), 0xFFFFFFFF, np.uint32)
     full = np.flatnonzero(counts)
@@ -150,19 +152,32 @@ class MinHash:
         self._blocks: list[Signatures] = []
         self._bands = Bands(*bands_and_rows(self.threshold))
         # What was just asked is often added next, after a look at what came since.
-        self._asked: dict[str, Signatures] = {}
+        self._asked: dict[bytes, _Asked] = {}
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def signature(self, text: str) -> Signatures:
         """The 112 minima of one text."""
-        known = self._asked.get(text)
-        return signatures([text])[0] if known is None else known
+        return self._known(text)[0]
+
+    def _known(self, text: str) -> _Asked:
+        digest = _digest(text)
+        if digest not in self._asked:
+            if len(self._asked) >= _REMEMBERED:
+                self._asked.clear()
+            found = signatures([text])
+            self._asked[digest] = found[0], self._keys(found)[0]
+        return self._asked[digest]
+
+    def _keys(self, found: Signatures) -> list[Hashes]:
+        """The bands of each signature, none for a text without words."""
+        keys, full = self._bands.keys(found), np.any(found != 0xFFFFFFFF, axis=1).tolist()
+        return [key if has_words else key[:0] for key, has_words in zip(keys, full, strict=True)]
 
     def add(self, id_: str, text: str) -> None:
         """Store an entry."""
-        self._store([id_], self.signature(text)[None])
+        self._store(id_, *self._known(text))
 
     def add_many(self, rows: Iterable[tuple[str, str]]) -> None:
         """Store many entries, each an id and a text, for a fraction of the time of one by one."""
@@ -175,18 +190,20 @@ class MinHash:
 
         for group in _groups(texts()):
             now, ids[: len(group)] = ids[: len(group)], []
-            self._store(now, _minima(*shingles(group)))
+            self._store_many(now, _minima(*shingles(group)))
 
-    def _store(self, ids: Sequence[str], found: Signatures) -> None:
-        keys, full = self._bands.keys(found), _full(found)
-        for id_, signature, key, has_words in zip(ids, found, keys, full, strict=True):
-            row = len(self._ids)
-            if row % _BLOCK == 0:
-                self._blocks.append(np.empty((_BLOCK, PERMUTATIONS), np.uint32))
-            self._blocks[-1][row % _BLOCK] = signature
-            self._ids.append(id_)
-            if has_words:
-                self._bands.add(row, key)
+    def _store_many(self, ids: Sequence[str], found: Signatures) -> None:
+        for id_, signature, keys in zip(ids, found, self._keys(found), strict=True):
+            self._store(id_, signature, keys)
+
+    def _store(self, id_: str, signature: Signatures, keys: Hashes) -> None:
+        row = len(self._ids)
+        if row % _BLOCK == 0:
+            self._blocks.append(np.empty((_BLOCK, PERMUTATIONS), np.uint32))
+        self._blocks[-1][row % _BLOCK] = signature
+        self._ids.append(id_)
+        if len(keys):
+            self._bands.add(row, keys)
 
     def near(self, text: str, *, since: int = 0) -> list[Near]:
         """All entries over the threshold from the `since`-th on, the best first, the earliest first of equals."""
@@ -197,8 +214,10 @@ class MinHash:
         return next(iter(self._one(text, since)), None)
 
     def _one(self, text: str, since: int, *, every: bool = False) -> list[Near]:
-        signature = self.signature(text)
-        rows = self._met(signature[None], since)[0]
+        signature, keys = self._known(text)
+        if not len(keys):
+            return []
+        rows = self._bands.meet(keys[None], since)[1]
         return self._verified(shingles([text])[0], signature, rows, every=every) if len(rows) else []
 
     def nearest_many(self, texts: Sequence[str], *, since: int = 0) -> list[Near | None]:
@@ -208,33 +227,32 @@ class MinHash:
         for group in _groups(texts):
             hashes, counts = shingles(group)
             found = _minima(hashes, counts)
+            keys = self._keys(found)
             if len(texts) <= _REMEMBERED:
-                self._asked.update(zip(group, found, strict=True))
+                self._asked.update(zip(map(_digest, group), zip(found, keys, strict=True), strict=True))
             each = np.split(hashes, np.cumsum(counts)[:-1])
-            for part, signature, rows in zip(each, found, self._met(found, since), strict=True):
-                near = self._verified(part, signature, rows) if len(rows) else []
-                answers.append(near[0] if near else None)
+            near: dict[int, list[Near]] = {}
+            for n, rows in self._met(keys, since):
+                near[n] = self._verified(each[n], found[n], rows)
+            answers += [next(iter(near.get(n, ())), None) for n in range(len(group))]
         return answers
 
-    def _met(self, found: Signatures, since: int) -> list[NDArray[np.int64]]:
-        """The rows that share a band with each of the signatures."""
-        full = np.flatnonzero(_full(found))
-        asked, rows = self._bands.meet(self._bands.keys(found[full]), since)
-        met = [rows[:0]] * len(found)
-        for n, of_one in zip(
-            full.tolist(), np.split(rows, np.searchsorted(asked, np.arange(1, len(full)))), strict=False
-        ):
-            met[n] = of_one
-        return met
+    def _met(self, keys: Sequence[Hashes], since: int) -> Iterator[tuple[int, Rows]]:
+        """The texts of a group that share bands with rows, and the rows."""
+        full = [n for n, key in enumerate(keys) if len(key)]
+        if not full:
+            return
+        asked, rows = self._bands.meet(np.stack([keys[n] for n in full]), since)
+        firsts = np.flatnonzero(np.diff(asked, prepend=-1))
+        for at, of_one in zip(asked[firsts].tolist(), np.split(rows, firsts[1:]), strict=False):
+            yield full[at], of_one
 
-    def _agreement(self, signature: Signatures, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _agreement(self, signature: Signatures, rows: Rows) -> Rows:
         """How many minima each of the rows, in rising order, has in common with a signature."""
         parts = np.split(rows, np.flatnonzero(np.diff(rows // _BLOCK)) + 1)
         return np.concatenate([(self._blocks[p[0] // _BLOCK][p % _BLOCK] == signature).sum(axis=1) for p in parts])
 
-    def _verified(
-        self, hashes: Hashes, signature: Signatures, rows: NDArray[np.int64], *, every: bool = False
-    ) -> list[Near]:
+    def _verified(self, hashes: Hashes, signature: Signatures, rows: Rows, *, every: bool = False) -> list[Near]:
         """What of the rows is near, the best first: all of it, or as many as it takes to know the first."""
         agreement = self._agreement(signature, rows)
         order = np.argsort(-agreement, kind="stable")
@@ -271,12 +289,12 @@ class MinHash:
         ids, blocks = read(path, _MADE_WITH)
         self._clear()
         for found in blocks:
-            self._store(ids[len(self) : len(self) + len(found)], found)
+            self._store_many(ids[len(self) : len(self) + len(found)], found)
 
 
-def _full(found: Signatures) -> NDArray[np.bool_]:
-    """Whether a signature is that of a text with words."""
-    return np.any(found != 0xFFFFFFFF, axis=1)
+def _digest(text: str) -> bytes:
+    """What stands for a text that was asked: it may be a long one, whose copy nobody should keep."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _excerpt(text: str) -> str:

@@ -27,7 +27,7 @@ _BREAK = re.compile(rf"[\W_{CJK}]")  # a word may be cut before it
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
-def _mixed(values: Hashes) -> Hashes:
+def mixed(values: Hashes) -> Hashes:
     """Every bit of a value moves every bit of its hash (the finalizer of splitmix64)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -48,7 +48,7 @@ def _kinds() -> NDArray[np.uint8]:
 @cache
 def _values() -> Hashes:
     """A random number for each code point."""
-    return _mixed(np.arange(1, _PLANES + 2, dtype=np.uint64) * _ODD)
+    return mixed(np.arange(1, _PLANES + 2, dtype=np.uint64) * _ODD)
 
 
 @cache
@@ -88,7 +88,7 @@ def _tokens_of_piece(text: str) -> tuple[Counts, Hashes]:
     # The sum of value * power over a word, moved to where the word would start at 0.
     sums = np.zeros(len(codes) + 1, np.uint64)
     np.cumsum(_values()[codes] * powers, out=sums[1:])
-    return starts, _mixed((sums[ends + 1] - sums[starts]) * inverses[starts])
+    return starts, mixed((sums[ends + 1] - sums[starts]) * inverses[starts])
 
 
 def _pieces(text: str) -> list[tuple[int, str]]:
@@ -134,4 +134,4 @@ def shingles(texts: Sequence[str]) -> tuple[Hashes, Counts]:
         runs += tokens[n : len(tokens) - LENGTH + 1 + n]
     # Four places of each text that has words begin no run within it.
     skipped = np.repeat((np.cumsum(windows > 0) - 1) * (LENGTH - 1), windows)
-    return _mixed(runs[np.arange(len(skipped)) + skipped]), windows
+    return mixed(runs[np.arange(len(skipped)) + skipped]), windows
