@@ -295,6 +295,28 @@ def test_many_candidates_are_met_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(pool.near(texts[0])) == 700
 
 
+def test_sets_that_were_forgotten_are_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = Random(6)
+    texts = grown(rng, 60)
+    texts += [edited(text, rng, 1) for text in texts]
+    expected = [index(texts).near(text) for text in texts]
+    monkeypatch.setattr("synthgen.dedup.sets._KEPT", 100)  # a row or two
+    pool = index(texts)
+    assert [pool.near(text) for text in texts] == expected
+    assert sum(len(near) > 1 for near in expected) > 10
+
+
+def test_texts_that_are_gone_and_ids_that_come_twice_break_nothing() -> None:
+    texts = {"a": "one two three four five six", "b": "one two three four five six"}
+    pool = MinHash(texts.__getitem__)
+    pool.add_many([*texts.items(), *texts.items()])
+    assert [near.id for near in pool.near(texts["a"])] == ["a", "b", "a", "b"]
+    pool = MinHash(texts.__getitem__)
+    pool.add_many(texts.items())
+    texts["a"] = ""
+    assert [near.id for near in pool.near(texts["b"])] == ["b"]
+
+
 @pytest.fixture
 def saved(tmp_path: Path) -> tuple[Path, list[str]]:
     texts = ["", *grown(Random(9), 5000, size=12), "写一首诗吧好吗"]

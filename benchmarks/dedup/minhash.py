@@ -1,4 +1,4 @@
-"""Rows of MinHash: documents a second, memory, recall and precision beside datasketch and rensa, each in its own process."""
+"""Rows of MinHash: documents a second, memory, recall and precision beside datasketch and rensa."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from importlib.util import find_spec
 from itertools import islice
+from pathlib import Path
 from random import Random
+from tempfile import NamedTemporaryFile
 
 from benchmarks.dedup.kit import DATA, Bench, Row, grown, in_a_process, real, timed
 from synthgen.dedup import words
@@ -43,7 +45,7 @@ def _templated() -> Iterator[str]:
 
 
 def copies(texts: Sequence[str]) -> list[tuple[int, str]]:
-    """Copies with other words from a place on, which leaves a Jaccard that is even over [0.8, 1]; whose copy is said."""
+    """Copies with other words from a place on, which leaves a Jaccard even over [0.8, 1]; each with its source."""
     rng = Random("copies")
     made = []
     for _ in range(COPIES):
@@ -137,10 +139,11 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def measure(arm: str, kind: str, size: int) -> None:
-    """Print what an arm took and found; run in a process of its own."""
-    texts = documents(kind, size)
-    made = copies(texts)
+def measure(arm: str, path: str) -> None:
+    """Print what an arm took and found over the documents of a file, in a process that did not have to grow them."""
+    with Path(path).open(encoding="utf-8") as file:
+        texts = [json.loads(line) for line in file]
+    size, made = len(texts), copies(texts)
     before = _peak()
     adding, asking, raw, verified = _BY_NAME[arm](texts, [copy for _, copy in made])
     peak = (_kept_peak or [_peak()])[0]
@@ -166,17 +169,22 @@ def _precision(texts: Sequence[str], made: Sequence[tuple[int, str]], met: Seque
 
 def beside(bench: Bench) -> Iterator[Row]:
     """Each arm over sizes and kinds."""
-    sizes = {kind: bench.sizes[:4] if bench.full else (1_000, 10_000, 52_000) for kind in ("english", "chinese")}
+    sizes = dict.fromkeys(("english", "chinese"), bench.sizes[:4] if bench.full else (1000, 10000, 52000))
     sizes["templates"] = (1_000, 10_000, 52_000) if bench.full else (1_000, 10_000)
     for kind, those in sizes.items():
         for size in those:
-            for arm in ARMS:
-                name = f"minhash {kind} {size:,} {arm}"
-                if arm != "ours" and find_spec(arm) is None:
-                    yield Row(name, "beside ours", f"not installed: pip install {arm}", None)
-                    continue
-                told = in_a_process(measure, arm, kind, size)
-                yield Row(name, *_said(told, arm, kind))
+            with NamedTemporaryFile("w", encoding="utf-8", suffix=".jsonl") as file:
+                file.writelines(f"{json.dumps(text)}\n" for text in documents(kind, size))
+                file.flush()
+                yield from _arms(file.name, f"minhash {kind} {size:,}", kind)
+
+
+def _arms(path: str, name: str, kind: str) -> Iterator[Row]:
+    for arm in ARMS:
+        if arm != "ours" and find_spec(arm) is None:
+            yield Row(f"{name} {arm}", "beside ours", f"not installed: pip install {arm}", None)
+        else:
+            yield Row(f"{name} {arm}", *_said(in_a_process(measure, arm, path), arm, kind))
 
 
 def _said(told: dict[str, float], arm: str, kind: str) -> tuple[str, str, bool | None]:
@@ -184,7 +192,7 @@ def _said(told: dict[str, float], arm: str, kind: str) -> tuple[str, str, bool |
     after = "not verified" if told["after"] is None else f"{told['after']:.3f} after verifying"
     figure = (
         f"{told['adding']:,.0f} added a second, {told['asking']:,.0f} asked, {told['mb']:.0f} MB; "
-        f"recall {told['recall']:.3f}, precision {told['before']:.2f} raw, {after}"
+        f"recall {told['recall']:.3f}, precision {told['before']:.3f} raw, {after}"
     )
     if arm != "ours":
         return "beside ours", figure, None

@@ -14,6 +14,7 @@ import numpy as np
 from synthgen.dedup.bands import Bands
 from synthgen.dedup.near import Near
 from synthgen.dedup.saved import read, write
+from synthgen.dedup.sets import Sets, groups, jaccards
 from synthgen.dedup.shingles import shingles
 from synthgen.errors import UsageError
 
@@ -32,7 +33,6 @@ PERMUTATIONS = 112
 SEED = 1
 _MADE_WITH = {"permutations": PERMUTATIONS, "seed": SEED}
 _SPAN = 400  # characters of an entry that evidence shows
-_GROUP = 1 << 16  # characters hashed at once
 _REMEMBERED = 4096  # texts of the last question whose signatures are kept for their adding
 _BLOCK = 4096  # rows
 _LOST = 1e-6  # share of true pairs that may be lost by not verifying what hardly agrees
@@ -97,38 +97,8 @@ def _minima(hashes: Hashes, counts: Counts) -> Signatures:
 
 def signatures(texts: Sequence[str]) -> Signatures:
     """[n, 112] minima of the shingles of each text; equal minima estimate the Jaccard."""
-    found = [_minima(*shingles(group)) for group in _groups(texts)]
+    found = [_minima(*shingles(group)) for group in groups(texts)]
     return np.concatenate(found) if found else np.empty((0, PERMUTATIONS), np.uint32)
-
-
-def _groups(texts: Iterable[str]) -> Iterator[list[str]]:
-    """The texts in order, as many together as are hashed at once."""
-    group: list[str] = []
-    size = 0
-    for text in texts:
-        if group and size + len(text) > _GROUP:
-            yield group
-            group, size = [], 0
-        group.append(text)
-        size += len(text)
-    if group:
-        yield group
-
-
-def _jaccards(mine: Hashes, texts: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """Shingles in common and in either, of the sorted distinct ones of a text and those of each of the texts."""
-    for group in _groups(texts):
-        hashes, counts = shingles(group)
-        firsts = np.cumsum(counts) - counts
-        for part in np.split(hashes, firsts[1:]):
-            part.sort()
-        distinct = np.ones(len(hashes), np.bool_)
-        distinct[1:] = hashes[1:] != hashes[:-1]
-        distinct[firsts[counts > 0]] = True
-        common = distinct & (mine[np.minimum(np.searchsorted(mine, hashes), len(mine) - 1)] == hashes)
-        for first, count in zip(firsts.tolist(), counts.tolist(), strict=True):
-            both = int(np.count_nonzero(common[first : first + count]))
-            yield both, len(mine) + int(np.count_nonzero(distinct[first : first + count])) - both
 
 
 class MinHash:
@@ -149,6 +119,7 @@ class MinHash:
 
     def _clear(self) -> None:
         self._ids: list[str] = []
+        self._sets = Sets(self._text_of)
         self._blocks: list[Signatures] = []
         self._bands = Bands(*bands_and_rows(self.threshold))
         # What was just asked is often added next, after a look at what came since.
@@ -188,7 +159,7 @@ class MinHash:
                 ids.append(id_)
                 yield text
 
-        for group in _groups(texts()):
+        for group in groups(texts()):
             now, ids[: len(group)] = ids[: len(group)], []
             self._store_many(now, _minima(*shingles(group)))
 
@@ -224,7 +195,7 @@ class MinHash:
         """The same for many texts, against what is stored now, not against each other."""
         self._asked = {}
         answers: list[Near | None] = []
-        for group in _groups(texts):
+        for group in groups(texts):
             hashes, counts = shingles(group)
             found = _minima(hashes, counts)
             keys = self._keys(found)
@@ -257,27 +228,25 @@ class MinHash:
         agreement = self._agreement(signature, rows)
         order = np.argsort(-agreement, kind="stable")
         mine, best, at, size = np.unique(hashes), self.threshold, 0, 8
-        found: list[tuple[Fraction, int, str]] = []
+        p, q = self.threshold.as_integer_ratio()
+        found: list[tuple[Fraction, int]] = []
         while every or best < 1 or not found:
             least = _least_agreement(int(100 * best))
             chosen = [int(rows[n]) for n in order[at : at + size] if agreement[n] >= least]
-            spans: list[str] = []
-            for n, (common, either) in enumerate(_jaccards(mine, self._texts(chosen, spans))):
-                if common * self.threshold.denominator >= self.threshold.numerator * either:
-                    found.append((Fraction(-common, either), chosen[n], spans[n]))
+            sets = self._sets.of([self._ids[row] for row in chosen])
+            for row, (common, either) in zip(chosen, jaccards(mine, sets), strict=True):
+                if common * q >= p * either:
+                    found.append((Fraction(-common, either), row))
             if found and not every:
-                best = -min(found)[0]
+                found = [min(found)]
+                best = -found[0][0]
             if len(chosen) < size:
                 break
             at, size = at + size, min(2 * size, 256)
-        return [Near(self._ids[row], -float(score), "jaccard", span) for score, row, span in sorted(found)]
+        return [self._near(row, -float(score)) for score, row in sorted(found)]
 
-    def _texts(self, rows: Sequence[int], spans: list[str]) -> Iterator[str]:
-        """The texts of the rows one by one, of which only the spans are kept."""
-        for row in rows:
-            text = self._text_of(self._ids[row])
-            spans.append(_excerpt(text))
-            yield text
+    def _near(self, row: int, score: float) -> Near:
+        return Near(self._ids[row], score, "jaccard", _excerpt(self._text_of(self._ids[row])))
 
     def save(self, path: Path) -> None:
         """Write ids and signatures, whole or not at all. Raises StoreError where that cannot be done."""
