@@ -9,13 +9,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from benchmarks.dedup.kit import Bench, Row, grown, in_a_process
 
-_POOL, _SAMPLES = 52_000, 2_000
+_POOL = 52_000
+_OFFLINE, _FAST = 100, 2_000  # samples of the embedded model, and of a server that answers at once
 _ANSWERS = {
     "english": "The river keeps its own time, and each answer names one cause before the next",
     "chinese": "河水有自己的节奏，每个回答先说出一个原因，再说下一个",
@@ -82,8 +84,9 @@ class _Meter:
         setattr(owner, name, outer)
 
 
-def generate(url: str, against: str, out: str, lang: str) -> None:
-    """`synthgen generate` with meters; prints CPU seconds: loading, and novelty and all of the run after that."""
+def generate(model: str, against: str, out: str, lang: str, samples: int) -> None:
+    """`synthgen generate` with meters; prints CPU seconds: of the whole command and of novelty in it, loading included,
+    and of both in the run itself."""
     from synthgen.cli import run
     from synthgen.dedup import NoveltyByScript, Seen
     from synthgen.session import Session
@@ -101,36 +104,45 @@ def generate(url: str, against: str, out: str, lang: str) -> None:
         return found
 
     Session._seen = timed_seen  # type: ignore[method-assign]
-    words = f"generate self-instruct --model fake --base-url {url} --count {_SAMPLES} --lang {lang} --quiet"
+    words = f"generate self-instruct {model} --count {samples} --lang {lang} --quiet"
     stdout, sys.stdout = sys.stdout, sys.stderr
     code = run([*words.split(), "--novel-against", against, "--out", out])
     sys.stdout = stdout
-    cpu, novelty = time.process_time() - loaded[0], meter.seconds - loaded[1]
-    print(json.dumps({"code": code, "cpu": cpu, "novelty": novelty, "load": loaded[0], "load_novelty": loaded[1]}))
+    cpu, load = time.process_time(), loaded
+    told = {"code": code, "cpu": cpu, "novelty": meter.seconds, "run": cpu - load[0], "in_run": meter.seconds - load[1]}
+    print(json.dumps(told))
 
 
 def in_the_loop(_: Bench) -> Iterator[Row]:
-    """One row a language."""
+    """One row a language: judged on the embedded model, beside a client whose server's CPU is not counted."""
     for kind, lang in (("english", "en"), ("chinese", "zh")):
         with tempfile.TemporaryDirectory() as home:
             against = Path(home, "there.jsonl")
             rows = (json.dumps({"instruction": text, "input": "", "output": "x"}) for text in grown(kind, _POOL))
             against.write_text("\n".join(rows) + "\n", encoding="utf-8")
-            code = f"from benchmarks.dedup.loop import serve; serve({kind!r})"
-            server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-            try:
-                assert server.stdout is not None
-                url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
-                told = in_a_process(generate, url, str(against), str(Path(home, "run")), lang)
-            finally:
-                server.kill()
-                server.wait()
-        share = told["novelty"] / told["cpu"]
+            whole = in_a_process(generate, "--model embedded", str(against), str(Path(home, "a")), lang, _OFFLINE)
+            with _server(kind) as url:
+                model = f"--model fake --base-url {url}"
+                client = in_a_process(generate, model, str(against), str(Path(home, "b")), lang, _FAST)
+        share = whole["novelty"] / whole["cpu"]
         figure = (
-            f"{share:.1%} of {told['cpu']:.1f} s of CPU for {_SAMPLES:,} samples (exit {told['code']}); before it "
-            f"{told['load']:.1f} s to start and load, {told['load_novelty']:.1f} s of them novelty"
+            f"{share:.1%} of {whole['cpu']:.1f} s of CPU for {_OFFLINE} samples of the embedded model, loading the "
+            f"{_POOL:,} included ({whole['in_run'] / whole['run']:.1%} without); of a client alone, whose server answers "
+            f"at once: {client['in_run'] / client['run']:.0%} of {client['run']:.1f} s for {_FAST:,} samples"
         )
-        yield Row(f"in a run, {_POOL:,} {kind}", "< 5 % of the run's CPU", figure, not told["code"] and share < 0.05)
+        yield Row(f"in a run, {_POOL:,} {kind}", "< 5 % of the run's CPU", figure, not whole["code"] and share < 0.05)
+
+
+@contextmanager
+def _server(kind: str) -> Iterator[str]:
+    code = f"from benchmarks.dedup.loop import serve; serve({kind!r})"
+    server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
+    finally:
+        server.kill()
+        server.wait()
 
 
 ROWS: dict[str, Callable[[Bench], Iterable[Row]]] = {"loop": in_the_loop}
