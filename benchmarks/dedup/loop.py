@@ -126,9 +126,10 @@ def in_the_loop(_: Bench) -> Iterator[Row]:
                 client = in_a_process(generate, model, str(against), str(Path(home, "b")), lang, _FAST)
         share = whole["novelty"] / whole["cpu"]
         figure = (
-            f"{share:.1%} of {whole['cpu']:.1f} s of CPU for {_OFFLINE} samples of the embedded model, loading the "
-            f"{_POOL:,} included ({whole['in_run'] / whole['run']:.1%} without); of a client alone, whose server answers "
-            f"at once: {client['in_run'] / client['run']:.0%} of {client['run']:.1f} s for {_FAST:,} samples"
+            f"{share:.1%} of {whole['cpu']:.1f} s of CPU for {_OFFLINE} samples of the embedded model, "
+            f"loading the {_POOL:,} included ({whole['in_run'] / whole['run']:.1%} without); of a client alone, "
+            f"whose server answers at once: {client['in_run'] / client['run']:.0%} of {client['run']:.1f} s for "
+            f"{_FAST:,} samples"
         )
         yield Row(f"in a run, {_POOL:,} {kind}", "< 5 % of the run's CPU", figure, not whole["code"] and share < 0.05)
 
