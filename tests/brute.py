@@ -98,7 +98,7 @@ def greedy(
         instance = not asked and any(keys[m][0] == keys[n][0] for m in kept)
         if again:
             met = ("exact", again[0], Fraction(1))
-        elif "exact" in methods and asked:
+        elif "exact" in methods and asked and prompt.strip():
             met = ("exact", asked[0], Fraction(1))
         elif "rouge" in methods and not instance:
             scores = [(s, -m) for m in compared if (s := near_score(prompt, rows[m][0], latin, cjk)) is not None]

@@ -43,7 +43,7 @@ def mixed(one: MixStep) -> tuple[int, Summary, list[str]]:
     """(exit code, counts, instructions in order)."""
     ending, summary, _ = Mixing(one, lambda _: None).work()
     rows = [json.loads(line) for line in (one.folder / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
-    return ending.code, summary, [r["input_split"][0] for r in rows]
+    return ending.code, summary, [(r.get("input_split") or [""])[0] for r in rows]
 
 
 def test_a_share_is_of_the_rows_and_drawn_by_the_seed(tmp_path: Path) -> None:
@@ -76,15 +76,15 @@ def test_sources_come_in_their_order_and_the_first_of_a_pair_stays(tmp_path: Pat
     code, summary, said = mixed(one)
     assert code == 0
     assert said == [row(2)["instruction"], row(0)["instruction"], row(1)["instruction"]]
-    assert summary.falls.rejected == {"duplicate": 2, "novelty": 1}
+    assert summary.falls.rejected == {"duplicate": 2, "contradictory": 1}
     rejected = [json.loads(line) for line in (one.folder / "rejected.jsonl").read_text().splitlines()]
     assert [(r["task"], r["reason"]) for r in rejected] == [
-        ("b:3", "novelty"),
+        ("b:3", "contradictory"),
         ("a:1", "duplicate"),
         ("a:3", "duplicate"),
     ]
     assert "b:2" in rejected[1]["detail"]
-    assert rejected[0]["detail"].startswith("1.000 rouge-l to b:1")
+    assert rejected[0]["detail"].startswith("1.000 exact to b:1")
 
 
 def test_without_dedup_everything_stays(tmp_path: Path) -> None:
@@ -101,6 +101,36 @@ def test_instances_of_one_task_share_their_instruction(tmp_path: Path) -> None:
     source = write(tmp_path / "a.jsonl", rows)
     _, summary, _ = mixed(step(tmp_path, {source: 1.0}, dedup=("exact", "rouge")))
     assert summary.falls.accepted == 3
+
+
+def test_answers_that_one_task_gave_stay_together(tmp_path: Path) -> None:
+    def answers(task: str, *said: str) -> list[dict[str, Any]]:
+        return [
+            {"messages": [{"role": "user", "content": "Why is the sky blue?"}, {"role": "assistant", "content": text}],
+             "meta": {"id": f"{task}.{n}"}}
+            for n, text in enumerate(said)
+        ]  # fmt: skip
+
+    a = write(tmp_path / "a.jsonl", answers("000001", "Scattering.", "Rayleigh.", "scattering"))
+    b = write(tmp_path / "b.jsonl", answers("000009", "Rayleigh.", "Because of the air."))
+    one = step(tmp_path, {a: 1.0, b: 1.0}, dedup=("exact", "rouge"))
+    _, summary, _ = mixed(one)
+    assert summary.falls.rejected == {"duplicate": 2, "contradictory": 1}
+    rejected = [json.loads(line) for line in (one.folder / "rejected.jsonl").read_text().splitlines()]
+    assert [r["task"] for r in rejected] == ["a:3", "b:1", "b:2"]
+    near = step(tmp_path, {a: 1.0, b: 1.0}, dedup=("rouge",))
+    assert mixed(near)[1].falls.rejected == {"novelty": 2}
+
+
+def test_texts_without_a_prompt_are_compared_as_texts(tmp_path: Path) -> None:
+    texts = [
+        "The sea is salty because rivers carry salt.",
+        "Bees make honey.",
+        "the sea is salty, because rivers carry salt",
+    ]
+    source = write(tmp_path / "a.jsonl", [{"messages": [], "text": text, "meta": {}} for text in texts])
+    _, summary, _ = mixed(step(tmp_path, {source: 1.0}, dedup=("exact",)))
+    assert (summary.falls.accepted, summary.falls.rejected) == (2, {"duplicate": 1})
 
 
 def test_benchmark_rows_stay_out_in_both_languages(tmp_path: Path) -> None:

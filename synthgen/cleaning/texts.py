@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from synthgen.dedup.greedy import Texts
+from synthgen.formats import open_format
 from synthgen.formats.turns import from_json
+from synthgen.types import Sample
 
 COLUMNS = ("instruction", "question", "prompt", "text", "messages", "conversations", "turns")
 _LISTS = ("messages", "conversations", "turns", "history")
@@ -32,15 +34,23 @@ def texts_of(fields: Mapping[str, Any], column: str | None = None, *, less: str 
     turns = list(_turns(_listed(value, column)))
     beside = [_plain(fields[name]) for name in _GIVEN if name != column and fields.get(name)]
     answers = [name for name in _ANSWERS if name not in (column, less) and fields.get(name) is not None]
-    if turns:
-        beside = [*beside, *(text for role, text in turns if role in _SYSTEMS)]
-        prompt = "\n".join(text for role, text in turns if role in _USERS)
-        said = [text for role, text in turns if role not in (*_USERS, *_SYSTEMS)]
-    else:
-        prompt, said = _plain(value), []
+    if not turns:
         taken = {column, less, *_GIVEN, *_NAMES}
         answers = answers or [name for name in fields if name not in taken and fields[name] is not None]
-    return Texts(prompt, "\n".join(beside), "\n".join([*said, *(_plain(fields[name]) for name in answers)]))
+        return Texts(_plain(value), "\n".join(beside), "\n".join(_plain(fields[name]) for name in answers))
+    asked = [text for role, text in turns if role in _USERS]
+    beside += [text for role, text in turns if role in _SYSTEMS]
+    said = [text for role, text in turns if role not in (*_USERS, *_SYSTEMS)]
+    if isinstance(split := fields.get("input_split"), list) and len(split) == 2:  # how our own format keeps an input
+        asked, beside = [_plain(split[0])], [_plain(split[1]), *beside, *asked[:-1]]
+    given = "\n".join(text for text in beside if text)
+    return Texts("\n".join(asked), given, "\n".join([*said, *(_plain(fields[name]) for name in answers)]))
+
+
+def texts_of_sample(sample: Sample) -> Texts:
+    """The texts of a sample, which has a prompt or else is a text."""
+    into = open_format("samples")
+    return texts_of(into.row(sample, into.columns((sample,)))) or Texts("")
 
 
 def user_turns(fields: Mapping[str, Any], column: str | None = None) -> list[str]:

@@ -21,11 +21,15 @@ WINDOW = 512  # rows that are asked for at once
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """A row in three texts: what it asks, what stands beside the question, and the answer to both."""
+    """A row in three texts: what it asks, what stands beside the question, and the answer to both.
+
+    Rows of one `task` that follow one another belong together: once its first is kept, no other is near to anything.
+    """
 
     prompt: str
     given: str = ""
     answer: str = ""
+    task: str = ""
 
     @property
     def whole(self) -> str:
@@ -119,6 +123,7 @@ class Greedy:
         self._whole: dict[bytes, str] = {}
         self._asked: dict[bytes, str] = {}  # prompts with what is given
         self._tasks: set[bytes] = set()  # prompts alone
+        self._last = ""  # the task of the row that was kept last
         self._keys = exact or any(not one.of_whole for one in levels)
 
     def decide(self, rows: Iterable[tuple[str, Texts]]) -> Iterator[Verdict]:
@@ -139,8 +144,9 @@ class Greedy:
             open_ = [n for n in open_ if before[-1].get(n) is None]
         for n, ((id_, texts), keys) in enumerate(zip(rows, keyed, strict=True)):
             verdict = self._same(texts, keys)
+            known = self._known(texts)
             for one, size, met in zip(self._levels, sizes, before, strict=True):
-                if verdict is None and not self._passes(one, keys):
+                if verdict is None and not known and not self._passes(one, keys):
                     verdict = self._near(one, texts, n, size, met)
             verdict = verdict or Verdict()
             if not verdict.dropped:
@@ -153,10 +159,15 @@ class Greedy:
             return None
         if (found := self._whole.get(keys.whole)) is not None:
             return Verdict(EXACT, Near(found, 1.0, EXACT, texts.prompt), texts.prompt, dropped=True)
-        if (found := self._asked.get(keys.asked)) is None:
+        found = self._asked.get(keys.asked)
+        if found is None or not texts.prompt.strip() or self._known(texts):
             return None
         near = Near(found, 1.0, EXACT, texts.prompt)
         return Verdict(EXACT, near, texts.prompt, dropped=not self._keep_all, contradictory=True)
+
+    def _known(self, texts: Texts) -> bool:
+        """Whether the row belongs to the task of the row that was kept last."""
+        return bool(texts.task) and texts.task == self._last
 
     def _passes(self, one: Opened, keys: _Keyed) -> bool:
         """Whether the row is one more instance of a task that is kept, which a level of prompts is not asked for."""
@@ -171,8 +182,9 @@ class Greedy:
 
     def _keep(self, id_: str, texts: Texts, keys: _Keyed) -> None:
         for one in self._levels:
-            if not self._passes(one, keys):
+            if one.of_whole or not (self._known(texts) or self._passes(one, keys)):
                 one.level.add(id_, one.text(texts))
+        self._last = texts.task
         if self._exact:
             self._whole.setdefault(keys.whole, id_)
         if self._keys:

@@ -7,8 +7,9 @@ import json
 import shlex
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,9 @@ from typing import Any
 from synthgen import __version__, output
 from synthgen.bodies import dump
 from synthgen.cleaning.benchmarks import Benchmarks, asked
-from synthgen.dedup import Near, NoveltyByScript, cjk_share, key
+from synthgen.cleaning.texts import texts_of_sample
+from synthgen.dedup import cjk_share
+from synthgen.dedup.greedy import EXACT, Greedy, Texts, in_order, opened
 from synthgen.errors import SynthgenError, UsageError
 from synthgen.filters import parts
 from synthgen.finish import About, finish
@@ -120,16 +123,9 @@ class Mixing:
         if self.step.against:
             benchmarks.count(asked(sample) for _, _, sample in self._drawn_samples(drawn))
         check = _Check(self.step, benchmarks)
-        kept: list[list[int]] = [[] for _ in drawn]
-        verdicts: dict[tuple[int, int], tuple[str, str]] = {}
-        for source, row, sample in self._drawn_samples(drawn):
-            verdict = check(sample, source, f"{drawn[source].part.source.name}:{row + 1}")
-            if verdict is None:
-                kept[source].append(row)
-            else:
-                verdicts[source, row] = verdict
-            self.looked_at += 1
+        verdicts = {(source, row): why for source, row, why in check.verdicts(self._named(drawn))}
         if self.step.count is not None:
+            kept = [[row for row in one.taken if (n, row) not in verdicts] for n, one in enumerate(drawn)]
             for source, row in _surplus(drawn, kept, self.step.count):
                 verdicts[source, row] = (output.SURPLUS, "")
         for place, (source, row, sample) in enumerate(self._drawn_samples(drawn)):
@@ -144,6 +140,11 @@ class Mixing:
             for row, sample in enumerate(self._read(one.part)):
                 if row in one.taken:
                     yield number, row, sample
+
+    def _named(self, drawn: Sequence[_Drawn]) -> Iterator[tuple[int, int, str, Sample]]:
+        for source, row, sample in self._drawn_samples(drawn):
+            yield source, row, f"{drawn[source].part.source.name}:{row + 1}", sample
+            self.looked_at += 1
 
     def _about(self, drawn: Sequence[_Drawn], lang: str) -> dict[str, Any]:
         step = self.step
@@ -227,34 +228,46 @@ def shares_of(count: int, weights: Sequence[int], most: Sequence[int]) -> list[i
     return found
 
 
-@dataclass(slots=True)
+_REASONS = {EXACT: "duplicate", "rouge": "novelty"}  # of a level, where it has not its own name
+
+
 class _Check:
     """Why a row is not taken: it is in a benchmark, or too much like a row that was."""
 
-    step: MixStep
-    benchmarks: Benchmarks
-    _whole: dict[bytes, str] = field(init=False, default_factory=dict)
-    _novelty: NoveltyByScript = field(init=False, default_factory=NoveltyByScript)
-    _last: tuple[int, str, str] = field(init=False, default=(-1, "", ""))
+    def __init__(self, step: MixStep, benchmarks: Benchmarks) -> None:
+        self._benchmarks = benchmarks
+        methods = in_order(step.dedup)
+        self._greedy = Greedy(opened(methods), exact=EXACT in methods)
 
-    def __call__(self, sample: Sample, source: int, name: str) -> tuple[str, str] | None:
-        met = self.benchmarks.met(sample)
-        if met is not None:
-            return "contaminated", met.evidence
-        instruction, given, answer = parts(sample)
-        whole = key(f"{instruction}\n{given}\n{answer}")
-        if "exact" in self.step.dedup and whole in self._whole:
-            return "duplicate", Near(self._whole[whole], 1.0, "exact").evidence
-        # Instances of one task share its instruction, and stand side by side.
-        task = (source, str(sample.meta.get("id", name)).rpartition(".")[0], instruction)
-        if "rouge" in self.step.dedup and task != self._last:
-            near = self._novelty.nearest(instruction)
-            if near is not None:
-                return "novelty", near.evidence
-            self._novelty.add(name, instruction)
-            self._last = task
-        self._whole.setdefault(whole, name)
-        return None
+    def verdicts(self, rows: Iterable[tuple[int, int, str, Sample]]) -> Iterator[tuple[int, int, tuple[str, str]]]:
+        """(source, row, (reason, detail)) of those that are not taken, of (source, row, name, sample) in order."""
+        waiting: deque[tuple[int, int]] = deque()
+        found: list[tuple[int, int, tuple[str, str]]] = []
+
+        def candidates() -> Iterator[tuple[str, Texts]]:
+            for source, row, name, sample in rows:
+                met = self._benchmarks.met(sample)
+                if met is not None:
+                    found.append((source, row, ("contaminated", met.evidence)))
+                    continue
+                waiting.append((source, row))
+                yield name, _texts(sample, source)
+
+        for verdict in self._greedy.decide(candidates()):
+            source, row = waiting.popleft()
+            if verdict.near is not None:
+                reason = "contradictory" if verdict.contradictory else _REASONS.get(verdict.level, verdict.level)
+                found.append((source, row, (reason, verdict.near.evidence)))
+            yield from found
+            found.clear()
+        yield from found
+
+
+def _texts(sample: Sample, source: int) -> Texts:
+    """With the task: the samples of one stand side by side, answers that were asked for several times among them."""
+    texts = texts_of_sample(sample)
+    task = str(sample.meta.get("id", "")).rpartition(".")[0]
+    return replace(texts, task=f"{source} {task} {texts.prompt}") if task else texts
 
 
 def _lang(samples: Iterable[Sample]) -> str:

@@ -14,6 +14,7 @@ import click
 from synthgen import output, recipes
 from synthgen.backends import ModelSpec, open_backends
 from synthgen.cleaning.benchmarks import questions
+from synthgen.dedup.greedy import EXACT, METHODS
 from synthgen.errors import SynthgenError, UsageError
 from synthgen.formats import open_format
 from synthgen.jobs.plan import MixStep, Model, Options, Part, RecipeStep, Source
@@ -24,7 +25,7 @@ from synthgen.rows import nearest_path, row_files
 from synthgen.session import Session, Wish
 
 _MIX_KEYS = ("id", "mix", "count", "seed", "dedup", "decontaminate", "export")
-_DEDUP = ("exact", "rouge")
+_DEDUP = (EXACT, *METHODS)
 _ROLE_KEYS = {"default": ("model", "base_url"), "judge": ("judge_model", "judge_base_url")}
 # Options that take a run: a step's id stands for its folder.
 _READS = ("input", "novel_against")
