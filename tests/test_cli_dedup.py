@@ -82,6 +82,19 @@ def test_the_order_of_methods_does_not_matter_and_one_may_do(tmp_path: Path) -> 
     assert not (tmp_path / "duplicates.jsonl").exists()  # without -o: the report alone
 
 
+def test_minhash_finds_what_differs_in_its_prompt(tmp_path: Path) -> None:
+    story = " ".join(f"word{n} of a story" for n in range(60))
+    rows = [{"prompt": text, "output": story} for text in ("Write a story.", "Tell a tale that nobody knows yet.")]
+    source = write(tmp_path / "a.jsonl", rows)
+    methods = ("--method", "minhash,rouge,exact", "--json")
+    found = result(synthgen("dedup", source, "-o", "b.jsonl", *methods, cwd=tmp_path))
+    assert (found["method"], found["dropped"]) == (["exact", "rouge", "minhash"], {"minhash": 1})
+    (one,) = evidence(tmp_path)
+    assert one["text"].startswith("Tell a tale that nobody knows yet.\nword0")
+    assert one["nearest_text"].startswith("Write a story.\nword0")
+    assert result(synthgen("dedup", source, *methods, "--threshold", "0.99", cwd=tmp_path))["dropped"] == {}
+
+
 def test_all_drops_nothing_but_a_row_that_is_there_already(tmp_path: Path) -> None:
     source = write(tmp_path / "a.jsonl", ROWS)
     out = tmp_path / "b.jsonl"

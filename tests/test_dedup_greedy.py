@@ -97,7 +97,8 @@ def test_windows_change_nothing_with_more_levels(rows: list[tuple[str, str, str]
     def decided(size: int) -> list[Verdict]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(room, "WINDOW", size)
-            work = Greedy([*opened(["rouge"]), Opened("overlap", True, Overlap())], exact=True, keep_all=keep_all)
+            levels = [*opened(["rouge", "minhash"]), Opened("overlap", True, Overlap())]
+            work = Greedy(levels, exact=True, keep_all=keep_all)
             return list(work.decide((str(n), Texts(*row)) for n, row in enumerate(rows)))
 
     assert decided(window) == decided(1)
@@ -127,9 +128,24 @@ def test_at_one_only_equal_words_are_near() -> None:
 
 
 def test_methods_by_name() -> None:
-    assert in_order(["rouge", "exact", "rouge"]) == ["exact", "rouge"]
+    assert in_order(["minhash", "rouge", "exact", "rouge"]) == ["exact", "rouge", "minhash"]
     with pytest.raises(UsageError, match=r"no method is called 'rouge-l'; did you mean rouge?"):
         in_order(["rouge-l"])
+
+
+def test_long_rows_are_compared_whole() -> None:
+    story = " ".join(f"word{n} of a story" for n in range(60))
+    rows = [
+        ("Write a story.", "", story),
+        ("Tell me a tale that nobody knows yet.", "", story.replace("word30", "another")),
+        ("Tell me a tale that somebody else knows.", "", " ".join(f"quite{n} another" for n in range(60))),
+    ]
+    found = verdicts(rows, ["exact", "rouge", "minhash"], None, keep_all=False)
+    assert [v.level for v in found] == ["", "minhash", ""]
+    assert found[1].near is not None
+    assert 0.8 < found[1].near.score < 1
+    assert found[1].near.span.startswith("Write a story.")
+    assert [v.level for v in verdicts(rows, ["minhash"], Fraction(99, 100), keep_all=False)] == ["", "", ""]
 
 
 def test_real_chinese_tasks_as_brute_force_finds_them(shared_data: Path) -> None:

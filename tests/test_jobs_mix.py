@@ -122,6 +122,15 @@ def test_answers_that_one_task_gave_stay_together(tmp_path: Path) -> None:
     assert mixed(near)[1].falls.rejected == {"novelty": 2}
 
 
+def test_documents_that_share_most_of_their_text(tmp_path: Path) -> None:
+    story = " ".join(f"word{n} of a story" for n in range(60))
+    source = write(
+        tmp_path / "a.jsonl", [{"instruction": text, "output": story} for text in ("Write.", "Tell a tale.")]
+    )
+    _, summary, _ = mixed(step(tmp_path, {source: 1.0}, dedup=("exact", "rouge", "minhash")))
+    assert summary.falls.rejected == {"near duplicate": 1}
+
+
 def test_texts_without_a_prompt_are_compared_as_texts(tmp_path: Path) -> None:
     texts = [
         "The sea is salty because rivers carry salt.",

@@ -36,14 +36,14 @@ def _threshold(ctx: click.Context, param: click.Parameter, text: str | None) -> 
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="The file to write; without it: the report alone.")
 @click.option(
-    "--method", "methods", default="exact,rouge", show_default=True, help="exact, rouge; several with commas."
+    "--method", "methods", default="exact,rouge", show_default=True, help="exact, rouge, minhash; several with commas."
 )
 @click.option(
     "--threshold",
     callback=_threshold,
     metavar="T",
-    help="What a similarity must be above, in (0, 1], at 1 equal; for each method but exact. "
-    "[default: rouge 0.7, Chinese 0.8]",
+    help="Similarity above which a row is dropped (minhash: from which on), in (0, 1]; for each method but exact. "
+    "[default: rouge 0.7, Chinese 0.8; minhash 0.8]",
 )
 @click.option(
     "--field",
@@ -75,7 +75,8 @@ def dedup(
 
     Rows are taken in file order, each compared with what is kept. exact: the same row again is always dropped, and
     so is the same prompt with another answer, by --keep. rouge compares prompts by ROUGE-L; instances of one task
-    (same instruction, other input) are let through. Evidence of each drop: duplicates.jsonl beside OUT.
+    (same instruction, other input) are let through. minhash compares whole rows by the five-word runs they share.
+    Evidence of each drop: duplicates.jsonl beside OUT. Memory grows with what is kept; --keep best holds all texts.
 
     FILE: jsonl, json, csv, tsv, parquet, a folder of them (all into one OUT), hf:owner/name (OUT is jsonl) or a run
     folder (OUT is jsonl in the format samples). Several must be of one kind.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -91,8 +92,34 @@ def rouge(threshold: Fraction | None = None) -> NoveltyByScript:
     return NoveltyByScript(threshold, threshold, reject_equal=threshold == 1)
 
 
+class Whole:
+    """MinHash with the texts that it verifies on, packed: half the memory for a tenth of the time."""
+
+    def __init__(self, threshold: Fraction | None = None) -> None:
+        from synthgen.dedup.minhash import MinHash  # with numpy, which --help does not need
+
+        self._texts: dict[str, bytes] = {}
+        self._index = MinHash(self._text, *(() if threshold is None else (threshold,)))
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def add(self, id_: str, text: str) -> None:
+        self._index.add(id_, text)
+        self._texts[id_] = zlib.compress(text.encode("utf-8", "surrogatepass"), 1)
+
+    def nearest(self, text: str, *, since: int = 0) -> Near | None:
+        return self._index.nearest(text, since=since)
+
+    def nearest_many(self, texts: Sequence[str]) -> list[Near | None]:
+        return self._index.nearest_many(texts)
+
+    def _text(self, id_: str) -> str:
+        return zlib.decompress(self._texts[id_]).decode("utf-8", "surrogatepass")
+
+
 # Cheapest first: the order in which a row is asked for. `exact` comes before them, by keys: no threshold, no index.
-METHODS = {"rouge": Method(False, rouge)}
+METHODS = {"rouge": Method(False, rouge), "minhash": Method(True, Whole)}
 
 
 def in_order(names: Iterable[str]) -> list[str]:

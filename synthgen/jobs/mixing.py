@@ -228,7 +228,8 @@ def shares_of(count: int, weights: Sequence[int], most: Sequence[int]) -> list[i
     return found
 
 
-_REASONS = {EXACT: "duplicate", "rouge": "novelty"}  # of a level, where it has not its own name
+# What a level calls its rejections: `novelty` as in a run.
+_REASONS = {EXACT: "duplicate", "rouge": "novelty", "minhash": "near duplicate", "semantic": "same meaning"}
 
 
 class _Check:
@@ -256,7 +257,7 @@ class _Check:
         for verdict in self._greedy.decide(candidates()):
             source, row = waiting.popleft()
             if verdict.near is not None:
-                reason = "contradictory" if verdict.contradictory else _REASONS.get(verdict.level, verdict.level)
+                reason = "contradictory" if verdict.contradictory else _REASONS[verdict.level]
                 found.append((source, row, (reason, verdict.near.evidence)))
             yield from found
             found.clear()
