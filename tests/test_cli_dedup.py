@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from command import environment, synthgen
+from edits import edited
 
 Result = subprocess.CompletedProcess[str]
 
@@ -315,3 +316,16 @@ def test_the_table_fits_and_names_what_comes_next(tmp_path: Path) -> None:
     assert "1 of these are the same prompt with another answer" in said
     assert f"{source}:6 is 0.933 rouge to {source}:1: Name three large rivers" in said
     assert said.splitlines()[-1] == "next: synthgen show b.jsonl"
+
+
+def test_edited_copies_of_real_rows_are_found_and_hardly_anything_else(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / "gsm8k_train.jsonl"
+    rows = [json.loads(line) for line in source.read_bytes().splitlines()]
+    copy = write(
+        tmp_path / "copy.jsonl", [{**row, "question": edited(row["question"], n)[0]} for n, row in enumerate(rows)]
+    )
+    result(synthgen("dedup", source, copy, "-o", "out.jsonl", "--threshold", "0.9", "--json", cwd=tmp_path))
+    met = [json.loads(line) for line in (tmp_path / "duplicates.jsonl").read_bytes().splitlines()]
+    of_copy = sum(one["row"].startswith(f"{copy}:") for one in met)
+    assert of_copy >= 0.99 * len(rows)
+    assert len(met) - of_copy <= 0.001 * len(rows)

@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
-from benchmarks.dedup import decontam, loop, minhash, novelty
+from benchmarks.dedup import decontam, files, loop, minhash, novelty
 from benchmarks.dedup.kit import Bench, Row
 
 # A module of rows names them in its ROWS.
-ROWS: dict[str, Callable[[Bench], Iterable[Row]]] = {**novelty.ROWS, **loop.ROWS, **minhash.ROWS, **decontam.ROWS}
+ROWS: dict[str, Callable[[Bench], Iterable[Row]]] = {
+    **novelty.ROWS, **loop.ROWS, **minhash.ROWS, **decontam.ROWS, **files.ROWS,
+}  # fmt: skip
 
 
 def main() -> int:
