@@ -14,7 +14,8 @@ from synthgen.errors import UsageError
 from synthgen.formats import open_format
 from synthgen.formats.turns import to_json
 from synthgen.rows import Fault, Row, scan_rows
-from synthgen.rows.text import MAX_LINE_BYTES, document_text, elements
+from synthgen.rows.document import Document, Element
+from synthgen.rows.text import MAX_LINE_BYTES
 from synthgen.types import Sample
 
 Kept = Callable[[int], bool]  # whether the row of this number, counted from 0 over all files, is copied
@@ -118,40 +119,36 @@ class Documents:
             return
         number, written = 0, False
         for path in self._paths:
-            text = _text(path)
-            for _, start, end in elements(text):
+            for element in _elements(Document(path)):
                 if kept(number):
-                    write(f"{',' if written else '['}\n{text[start:end]}".encode())
+                    write(f"{',' if written else '['}\n{element.text}".encode())
                     written = True
                 number += 1
         write(b"\n]\n" if written else b"[]\n")
 
     def _copy_one(self, path: Path, kept: Kept, write: Write) -> None:
         """What stands between the rows stays too."""
-        text = _text(path)
-        head, last, written = "", 0, False
+        document, head, written = Document(path), "", False
         with path.open("rb") as file:
             mark = file.read(3)
         if mark == codecs.BOM_UTF8:
             write(mark)
-        for number, (_, start, end) in enumerate(elements(text)):
-            between = text[last:start]
-            head = head if number else between
+        for number, element in enumerate(_elements(document)):
+            head = head if number else element.before
             if kept(number):
-                write(f"{between if written else head}{text[start:end]}".encode())
+                write(f"{element.before if written else head}{element.text}".encode())
                 written = True
-            last = end
         if written:
-            write(text[last:].encode())
+            write(document.after.encode())
         else:
-            write(f"{head}{text[last:]}".encode() if "[" in head else b"[]\n")
+            write(f"{head}{document.after}".encode() if "[" in head else b"[]\n")
 
 
-def _text(path: Path) -> str:
-    text = document_text(path)
-    if isinstance(text, Fault):
-        raise UsageError(str(text))
-    return text
+def _elements(document: Document) -> Iterator[Element]:
+    for element in document:
+        if isinstance(element, Fault):
+            raise UsageError(str(element))
+        yield element
 
 
 class Parquet:

@@ -9,7 +9,7 @@ from synthgen import output
 from synthgen.cleaning.containers import Container, Documents, Hub, Kept, Lines, Parquet, Runs, Table, Write
 from synthgen.errors import UsageError
 from synthgen.rows import Fault, Row, nearest_path, row_files
-from synthgen.rows.text import is_document
+from synthgen.rows.document import is_document
 
 _Stamp = tuple[int, int, int]
 

@@ -7,8 +7,9 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from synthgen.errors import UsageError
+from synthgen.rows.document import document_rows, is_document
 from synthgen.rows.table import csv_rows, hub_rows, parquet_rows
-from synthgen.rows.text import Fault, Row, json_rows
+from synthgen.rows.text import Fault, Row, line_rows
 
 __all__ = ["Fault", "Row", "nearest_path", "read_rows", "row_files", "scan_rows"]
 
@@ -64,10 +65,15 @@ def nearest_path(path: Path) -> str:
     return f"; did you mean {path.with_name(close[0])}?" if close else ""
 
 
+def _json_rows(path: Path) -> Iterator[Row | Fault]:
+    """JSON lines, an array or one object, whatever the name says: data sets come in all three as `.json`."""
+    return document_rows(path) if is_document(path) else line_rows(path)
+
+
 _READERS: dict[str, Callable[[Path], Iterator[Row | Fault]]] = {
-    ".jsonl": json_rows,
-    ".ndjson": json_rows,
-    ".json": json_rows,
+    ".jsonl": _json_rows,
+    ".ndjson": _json_rows,
+    ".json": _json_rows,
     ".csv": csv_rows,
     ".tsv": csv_rows,
     ".parquet": parquet_rows,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from synthgen.errors import UsageError
 
 # A row is one task or one conversation: what is longer is a file that lost its line ends, and would fill the memory.
 MAX_LINE_BYTES = 8_000_000
-_HALF_PAIR = "half a surrogate pair (such as \\ud800), no server accepts it; fix or delete the row"
+HALF_PAIR = "half a surrogate pair (such as \\ud800), no server accepts it; fix or delete the row"
 _NUL = "a NUL character, no server accepts it; fix or delete the row"
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
 _MARKS = (
@@ -47,7 +46,7 @@ class Fault:
         return f"{self.where}: {self.message}"
 
 
-def _open(path: Path) -> BinaryIO:
+def opened(path: Path) -> BinaryIO:
     """The file after its mark of UTF-8, if any; UsageError when it is in another encoding."""
     try:
         file = path.open("rb")
@@ -75,7 +74,7 @@ def _foreign(head: bytes) -> str | None:
 
 def lines(path: Path) -> Iterator[tuple[int, bytes | Fault]]:
     """Number and bytes of each line, at most MAX_LINE_BYTES of it in memory."""
-    with _open(path) as file:
+    with opened(path) as file:
         number = 0
         while line := file.readline(MAX_LINE_BYTES + 1):
             number += 1
@@ -94,15 +93,17 @@ def decoded(line: bytes, where: str) -> str | Fault:
     try:
         return line.decode()
     except UnicodeDecodeError as error:
-        return _not_utf8(where, error, 0)
+        return not_utf8(where, error, 0)
 
 
-def _not_utf8(where: str, error: UnicodeDecodeError, line_start: int, *, ends: bool = False) -> Fault:
+def not_utf8(where: str, error: UnicodeDecodeError, line_start: int, *, ends: bool = False) -> Fault:
+    """Which byte is none of UTF-8; `line_start` is that of its line in the bytes of the error."""
     byte = f"byte 0x{error.object[error.start]:02X} at byte {error.start - line_start + 1} of the line"
     return Fault(where, f"not UTF-8 ({byte}); convert the file, say iconv -f GB18030 -t UTF-8 old > new", ends)
 
 
-def _json_lines(path: Path) -> Iterator[Row | Fault]:
+def line_rows(path: Path) -> Iterator[Row | Fault]:
+    """The rows of JSON lines."""
     for number, line in lines(path):
         if isinstance(line, Fault):
             yield line
@@ -115,13 +116,14 @@ def _json_row(line: bytes, where: str) -> Row | Fault:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         text = decoded(line, where)
-        return text if isinstance(text, Fault) else _not_json(where, error, "fix or delete the line")
+        return text if isinstance(text, Fault) else not_json(where, error, "fix or delete the line")
     return checked(value, where, maybe_nul=b"\\u0000" in line)
 
 
-def _not_json(where: str, error: json.JSONDecodeError, fix: str, *, ends: bool = False) -> Fault:
+def not_json(where: str, error: json.JSONDecodeError, fix: str, *, ends: bool = False) -> Fault:
+    """Why this is no JSON, and what to do."""
     if "surrogate" in error.msg:
-        return Fault(where, f"{_HALF_PAIR} (column {error.colno})", ends)
+        return Fault(where, f"{HALF_PAIR} (column {error.colno})", ends)
     if error.doc.startswith("\0", error.pos):
         return Fault(where, _NUL, ends)
     return Fault(where, f"not JSON ({error.msg} at column {error.colno}); {fix}", ends)
@@ -148,92 +150,6 @@ def texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from texts(inner)
-
-
-def json_rows(path: Path) -> Iterator[Row | Fault]:
-    """JSON lines, an array or one object, whatever the name says: data sets come in all three as `.json`."""
-    yield from _document(path) if is_document(path) else _json_lines(path)
-
-
-def is_document(path: Path) -> bool:
-    """Whether the file is one JSON value, an array of rows or a single one, rather than JSON lines."""
-    with _open(path) as file:
-        while (head := file.read(1)).isspace():
-            pass
-        rest = file.readline(MAX_LINE_BYTES) if head == b"{" and path.suffix.lower() == ".json" else b"}"
-    # A line that closes what it opens is JSON lines, even where it is broken; one that does not is an object.
-    return head == b"[" or not rest.rstrip().endswith(b"}")
-
-
-def document_text(path: Path) -> str | Fault:
-    """The text of a JSON document without its mark; read whole, since JSON has no line to stop at."""
-    with _open(path) as file:
-        data = file.read()
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        begin = data.rfind(b"\n", 0, error.start) + 1
-        return _not_utf8(f"{path}:{1 + data.count(10, 0, begin)}", error, begin, ends=True)
-
-
-def _document(path: Path) -> Iterator[Row | Fault]:
-    """The rows of an array, or one object."""
-    text = document_text(path)
-    if isinstance(text, Fault):
-        yield text
-        return
-    number, last = 1, 0
-    try:
-        for value, start, end in elements(text):
-            number, last = number + text.count("\n", last, start), start
-            where, raw = f"{path}:{number}", text[start:end]
-            if "\\ud" in raw.lower() and any(map(half_pair, texts(value))):
-                yield Fault(where, _HALF_PAIR)
-            else:
-                yield checked(value, where, maybe_nul="\\u0000" in raw)
-    except json.JSONDecodeError as error:
-        yield _not_json(f"{path}:{error.lineno}", error, "fix the file: nothing after this can be read", ends=True)
-    except RecursionError:
-        yield Fault(f"{path}:{number}", "a row after this one is nested too deep; delete it", ends=True)
-
-
-def elements(text: str) -> Iterator[tuple[Any, int, int]]:
-    """Each row of the document, with where its text starts and ends."""
-    at = _space(text, 0)
-    array = text.startswith("[", at)
-    at = _space(text, at + array)
-    more = not (array and text.startswith("]", at))
-    while more:
-        try:
-            value, end = _DECODER.raw_decode(text, at)
-        except _NotANumberError as error:
-            raise json.JSONDecodeError(f"{error} is no number of JSON", text, text.find(str(error), at)) from None
-        yield value, at, end
-        at = _space(text, end)
-        more = array and text.startswith(",", at)
-        if more:
-            at = _space(text, at + 1)
-        elif array and not text.startswith("]", at):
-            raise json.JSONDecodeError("expected , or ]", text, at)
-    if (rest := _space(text, at + array)) < len(text):
-        raise json.JSONDecodeError("unexpected content after the end", text, rest)
-
-
-class _NotANumberError(ValueError):
-    """NaN or an infinity, which Python would read and no other loader."""
-
-
-def _no_constant(name: str) -> Any:
-    raise _NotANumberError(name)
-
-
-_DECODER = json.JSONDecoder(parse_constant=_no_constant)
-_SPACE = re.compile(r"[ \t\r\n]*")
-
-
-def _space(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
 
 
 def half_pair(text: str) -> bool:
