@@ -12,7 +12,7 @@ import pytest
 from synthgen.cleaning.copying import Files
 from synthgen.cleaning.texts import texts_of, user_turns
 from synthgen.errors import UsageError
-from synthgen.rows import Fault
+from synthgen.rows import Fault, Row
 
 
 def copied(sources: list[Path], kept: Callable[[int], bool] = lambda _: True) -> bytes:
@@ -163,6 +163,27 @@ def test_out_is_refused(tmp_path: Path, out: str, said: str) -> None:
     Files([a]).check(tmp_path / "new.jsonl")
     with pytest.raises(UsageError, match="lies in the folder that is read"):
         Files([tmp_path]).check(tmp_path / "new.jsonl")
+
+
+def test_what_a_run_is_made_of_is_no_out(tmp_path: Path) -> None:
+    source = tmp_path / "alpaca.jsonl"
+    source.write_text('{"a":1}\n')
+    (tmp_path / "run.sqlite").write_text("")
+    with pytest.raises(UsageError, match="belongs to the run itself"):
+        Files([source]).check(tmp_path / "run.json")
+
+
+def test_a_data_set_of_the_hub_becomes_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[dict[str, Any]] = [{"q": "é", "n": 1.0}, {"q": "b", "n": None}, {"q": "c", "n": 2}]
+    monkeypatch.setattr("synthgen.cleaning.containers.scan_rows", lambda name: (Row(row, name) for row in rows))
+    files, out = Files(["hf:owner/name"]), bytearray()
+    files.check(Path("new.jsonl"))
+    assert len(list(files.rows())) == 3
+    files.copy(lambda n: n != 1, out.extend)
+    assert out.decode() == '{"q": "é", "n": 1.0}\n{"q": "c", "n": 2}\n'
+    rows[0]["n"] = object()
+    with pytest.raises(UsageError, match=r"hf:owner/name: JSON lines cannot hold it .*download"):
+        files.copy(lambda _: True, out.extend)
 
 
 def test_a_file_that_changes_between_the_passes_is_told(tmp_path: Path) -> None:

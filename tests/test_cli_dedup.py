@@ -223,6 +223,8 @@ def test_a_run_folder_comes_out_as_samples(tmp_path: Path) -> None:
         (["--threshold", "0"], "--threshold 0: it must be above 0 and at most 1"),
         (["--threshold", "1.5"], "--threshold 1.5: it must be above 0 and at most 1"),
         (["--threshold", "-0.1"], "above 0 and at most 1"),
+        (["--threshold", "1e999999999"], "above 0 and at most 1"),
+        (["--threshold", "1.00000000000000000000001"], "above 0 and at most 1"),
         (["--threshold", "abc"], "--threshold abc: a number such as 0.7 is expected"),
         (["--threshold", "nan"], "--threshold nan: a number such as 0.7 is expected"),
         (["--threshold", "1/0"], "--threshold 1/0: a number such as 0.7 is expected"),

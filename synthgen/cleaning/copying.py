@@ -78,6 +78,8 @@ class Files:
                 raise UsageError(f"{out}: {what} that is read; give another -o")
         if out.exists() and any(out.samefile(path) for path in self._paths):
             raise UsageError(f"{out}: is the file that is read; give another -o")
+        if out.name.startswith(("run.", ".run.")) and output.is_run(out.parent):
+            raise UsageError(f"{out}: belongs to the run itself; give another -o")
         if out.is_dir():
             raise UsageError(f"{out}: is a folder; give -o the name of a file")
 

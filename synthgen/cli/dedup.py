@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from fractions import Fraction
@@ -24,10 +25,12 @@ def _threshold(ctx: click.Context, param: click.Parameter, text: str | None) -> 
     if text is None:
         return None
     try:
-        found = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise click.UsageError(f"--threshold {text}: a number such as 0.7 is expected") from None
-    if not 0 < found <= 1:
+        size = float(text)  # first: of 1e999999999 a fraction would fill the memory
+    except ValueError:
+        size = math.nan
+    if math.isnan(size):
+        raise click.UsageError(f"--threshold {text}: a number such as 0.7 is expected")
+    if not 0 < size <= 1 or (found := Fraction(text)) > 1:
         raise click.UsageError(f"--threshold {text}: it must be above 0 and at most 1")
     return found
 
