@@ -83,7 +83,7 @@ class Request:
     """What one model is asked once: messages go to chat, a string to raw completion.
 
     `body` is the canonical JSON of everything but the seed: what is hashed is what is sent. `id` is the identity of
-    the answer, by which a batch file finds it again.
+    the answer, by which a batch file finds it again. `texts` are what is embedded; `prompt` is the first of them then.
     """
 
     model: str
@@ -94,6 +94,7 @@ class Request:
     kind: Literal["generate", "embed"] = "generate"
     body: bytes = field(default=b"", compare=False, repr=False)
     id: str = field(default="", compare=False)
+    texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,13 @@ class Completion:
     def counted(self) -> bool:
         """Whether both counts are there."""
         return self.prompt_tokens is not None and self.completion_tokens is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings(Completion):
+    """What came back of texts: a vector each, in their order, as the bytes of little-endian float32."""
+
+    vectors: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from synthgen.types import Backend, Capabilities
 if TYPE_CHECKING:
     from synthgen.backends.batch import Way
 
+OPENAI_URL = "https://api.openai.com/v1"
 BATCH_WAYS = ("openai", "vllm-file")
 Note = Callable[[str], None]
 
@@ -31,6 +32,7 @@ class ModelSpec:
     timeout_seconds: float = 600
     batch: str | None = None
     folder: Path | None = None  # of the run that its batches belong to
+    embeds: bool = False  # its requests are of kind `embed`; `local:PATH|NAME` runs in this process
 
 
 def silent(line: str) -> None:
@@ -43,6 +45,8 @@ def open_backends(spec: ModelSpec, note: Note = silent) -> list[Backend]:
     Raises UsageError where the specification says too little.
     """
     kind, _, rest = (spec.name or "").partition(":")
+    if spec.embeds:
+        return _embedding(spec)
     if spec.batch is not None:
         return [_batch(spec, note)]
     if spec.name == "embedded":
@@ -66,6 +70,31 @@ def open_backends(spec: ModelSpec, note: Note = silent) -> list[Backend]:
 
     key = os.environ.get(spec.api_key_env)
     return [Http(url, model=spec.name, api_key=key, timeout_seconds=spec.timeout_seconds) for url in distinct]
+
+
+def _embedding(spec: ModelSpec) -> list[Backend]:
+    kind, _, rest = (spec.name or "").partition(":")
+    if kind == "local" and rest:
+        if spec.base_urls:
+            raise UsageError(f"--model {spec.name} runs in this process; --base-url {spec.base_urls[0]} does not fit")
+        from synthgen.backends.local_embedding import LocalEmbedding
+
+        return [LocalEmbedding(rest)]
+    if spec.name == "embedded" or (kind == "vllm" and rest):
+        raise UsageError(f"--model {spec.name}: makes no embeddings; give one that a server has, or local:PATH|NAME")
+    openai = kind == "openai" and bool(rest)
+    own = (OPENAI_URL,) if openai else ()
+    urls = spec.base_urls or tuple(filter(None, [os.environ.get("OPENAI_BASE_URL", "").strip()])) or own
+    if not urls:
+        raise UsageError(
+            f"--model {spec.name}: where is it served? Give --base-url URL (or OPENAI_BASE_URL), openai:NAME for "
+            "OpenAI, or local:PATH|NAME for a sentence model that runs here"
+        )
+    from synthgen.backends.embeddings import EmbeddingServer
+
+    key, name = os.environ.get(spec.api_key_env), rest if openai else spec.name
+    distinct = dict.fromkeys(url.strip().rstrip("/") for url in urls)
+    return [EmbeddingServer(u, model=name, api_key=key, timeout_seconds=spec.timeout_seconds) for u in distinct]
 
 
 def _embedded(spec: ModelSpec) -> Backend:

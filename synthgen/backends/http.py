@@ -268,7 +268,7 @@ def _normal(base_url: str) -> str:
         raise UsageError(f"--base-url {url or repr(url)}: {example}")
     if parts.query or parts.fragment:
         raise UsageError(f"--base-url {url}: it ends with its path, without ? and #")
-    return re.sub(r"(?:/+(?:chat/)?completions)?/*$", "", url)
+    return re.sub(r"(?:/+(?:(?:chat/)?completions|embeddings))?/*$", "", url)
 
 
 def _proxy(url: str) -> str | None:
@@ -328,6 +328,11 @@ def _why(error: BaseException) -> str:
 
 def read(status: int, headers: Mapping[str, str], body: bytes, request: Request, *, hide: str = "") -> Completion:
     """The completion of an answer that came with status 200. Raises what its body says instead."""
+    return wire.decode(payload_of(status, headers, body, "choices", hide=hide), request)
+
+
+def payload_of(status: int, headers: Mapping[str, str], body: bytes, wanted: str, *, hide: str = "") -> dict[str, Any]:
+    """The object of an answer that came with status 200. Raises what its body says instead."""
     try:
         payload = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -335,11 +340,11 @@ def read(status: int, headers: Mapping[str, str], body: bytes, request: Request,
     if not isinstance(payload, dict):
         raise refusal(status, headers, body, hide=hide)
     error = payload.get("error")
-    if error and not payload.get("choices"):  # some gateways say 200 and put the status inside
+    if error and not payload.get(wanted):  # some gateways say 200 and put the status inside
         code = error.get("code") if isinstance(error, dict) else None
         status = code if isinstance(code, int) and 400 <= code < 600 else 500
         raise refusal(status, headers, body, hide=hide)
-    return wire.decode(payload, request)
+    return payload
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes, *, hide: str = "") -> SynthgenError:

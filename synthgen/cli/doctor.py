@@ -14,6 +14,7 @@ _CORE = ("aiohttp", "click", "jinja2", "numpy", "orjson", "rapidfuzz", "rich")
 _EXTRAS = {
     "openai": ("openai",),
     "hub": ("datasets",),
+    "semantic": ("sentence-transformers",),
     "vllm": ("vllm",),
     "finetune": ("torch", "transformers", "datasets"),
 }
