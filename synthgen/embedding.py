@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synthgen.backends import ModelSpec
+from synthgen.backends import ModelSpec, open_backends
 from synthgen.backends.embeddings import MOST_TEXTS, encode
 from synthgen.budget import Budget, Hold, Price
 from synthgen.errors import NotAllowed, RequestRefused, SynthgenError, UsageError
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-STORE = Path(".synthgen") / "embeddings.sqlite"  # in the folder of what is written: other thresholds ask nothing
+# In the folder where the command runs: another threshold, another file and another OUT ask for nothing again.
+STORE = Path(".synthgen") / "embeddings.sqlite"
 MOST_TOKENS = 16_384  # a request, by estimate: a text that is longer goes alone
 _WINDOW = 1024  # texts that are looked up at once
 _PROBE = "embedding"
@@ -43,20 +44,15 @@ class EmbeddingWish:
 
 @dataclass(slots=True)
 class Paid:
-    """What was asked so far, and how many texts were wanted; `refused` ones have no vector: why, for the first."""
+    """What was asked so far; `stored` texts had a vector, `refused` ones have none: why, for the first."""
 
     requests: int = 0
     texts: int = 0
     tokens: int = 0
     usd: float | None = None
-    looked_up: int = 0
+    stored: int = 0
     refused: int = 0
     first_refused: str = ""
-
-    @property
-    def stored(self) -> int:
-        """Texts that had a vector already, and so cost nothing."""
-        return max(0, self.looked_up - self.texts - self.refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +68,22 @@ class Embedder:
     """Vectors of one model. The server is not asked, not even for what it serves, before a text lacks a vector."""
 
     def __init__(self, wish: EmbeddingWish, note: Callable[[str], None]) -> None:
-        """Raises StoreError as VectorStore does."""
         self.wish = wish
         self.model = ""  # once it is open
         self.dimensions = 0
         self.paid = Paid()
-        self._store = VectorStore(wish.store)
+        self._opened: VectorStore | None = None
         self._speakers = Speakers(wish.effort, note)
         self._speaker: Speaker | None = None
         self._lacking: set[bytes] = set()  # refused, of this command
         self._under_way: set[bytes] = set()
+
+    @property
+    def _store(self) -> VectorStore:
+        """Raises StoreError as VectorStore does."""
+        if self._opened is None:
+            self._opened = VectorStore(self.wish.store)
+        return self._opened
 
     async def open(self) -> None:
         """Know the model's name and the length of its vectors. Raises NotAllowed where it makes none."""
@@ -89,8 +91,12 @@ class Embedder:
             return
         name = self.wish.spec.name
         # The weights of a local model are part of its name; a server is asked where the user does not say the name.
-        known = name and not name.startswith("local:")
-        model = str(name).removeprefix("openai:") if known else (await self._ask()).model
+        if name and not name.startswith("local:"):
+            with _named():
+                open_backends(self.wish.spec)  # that nothing says where it is served is told before anything is written
+            model = name.removeprefix("openai:")
+        else:
+            model = (await self._ask()).model
         if self._store.dimensions(model) is None:
             try:
                 await self._embed([_Text(key(encode(model, [_PROBE])), _PROBE, 1)])
@@ -125,11 +131,13 @@ class Embedder:
         """A row a text, shape (n, dimensions); zeros for a text that is blank or that the model refuses."""
         import numpy as np
 
+        await self.open()
+        paid_before = self.paid.texts
         await self.prepare(texts)
         keys = [self._key(text) for text in texts]
         wanted = [name for name in dict.fromkeys(keys) if name and name not in self._lacking]
         found = self._store.find(wanted)
-        self.paid.looked_up += len(wanted)
+        self.paid.stored += len(wanted) - (self.paid.texts - paid_before)
         rows = np.zeros((len(texts), self.dimensions), np.float32)
         for row, name in zip(rows, keys, strict=True):
             if name and name not in self._lacking:
@@ -141,7 +149,8 @@ class Embedder:
 
     def close(self) -> None:
         """After `aclose`, when the loop has ended: what was being written is on disk then."""
-        self._store.close()
+        if self._opened is not None:
+            self._opened.close()
 
     def _key(self, text: str) -> bytes:
         """Empty for a text that has no vector: models refuse a blank one, or make of it what means nothing."""
@@ -245,18 +254,26 @@ class Embedding:
 
     def __exit__(self, *_: object) -> None:
         try:
-            self._runner.run(self.embedder.aclose())
+            self._runner.run(self._end())
         finally:
             self._runner.close()
             self.embedder.close()
+
+    async def _end(self) -> None:
+        """What SIGTERM or an error of ours left under way ends before its servers are closed."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await self.embedder.aclose()
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """As `Embedder.vectors`."""
         return self._runner.run(self.embedder.vectors(texts))
 
-    def prepare(self, texts: Iterable[str]) -> None:
-        """As `Embedder.prepare`."""
-        self._runner.run(self.embedder.prepare(texts))
+    def open(self) -> None:
+        """As `Embedder.open`."""
+        self._runner.run(self.embedder.open())
 
 
 async def _first(tasks: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:

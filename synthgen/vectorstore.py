@@ -28,12 +28,17 @@ class VectorStore:
     """Vectors by key, float32. Several processes may use one file; what two of them ask at once is kept once."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create it. Raises StoreError when it is foreign or not writable."""
+        """Open or create it; a folder that is made for it is left out of version control.
+
+        Raises StoreError when it is foreign or not writable.
+        """
         self.path = path
         self._waiting: list[tuple[str, Sequence[tuple[bytes, bytes]], asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.parent.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                (path.parent / ".gitignore").write_text("*\n")
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
             raise self._explain(error) from error

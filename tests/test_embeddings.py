@@ -301,7 +301,7 @@ from synthgen.speakers import Effort
 texts = [f"killed {n} times" for n in range(2000)]
 wish = EmbeddingWish(ModelSpec("fake-embed", (sys.argv[1],), embeds=True), Path(sys.argv[2]), Effort(concurrency=4))
 with Embedding(wish, print) as embedding:
-    embedding.prepare(texts)
+    embedding(texts)
 """
 
 

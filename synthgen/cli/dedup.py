@@ -7,10 +7,11 @@ import shlex
 import sys
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from synthgen.cli.embedding import about, embedding, embedding_options, foretell
 from synthgen.cli.say import as_json, note, note_event, outlasting
 from synthgen.cli.working import working
 
@@ -39,14 +40,18 @@ def _threshold(ctx: click.Context, param: click.Parameter, text: str | None) -> 
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="The file to write; without it: the report alone.")
 @click.option(
-    "--method", "methods", default="exact,rouge", show_default=True, help="exact, rouge, minhash; several with commas."
+    "--method",
+    "methods",
+    default="exact,rouge",
+    show_default=True,
+    help="exact, rouge, minhash, semantic; several with commas.",
 )
 @click.option(
     "--threshold",
     callback=_threshold,
     metavar="T",
-    help="Similarity above which a row is dropped (minhash: from which on), in (0, 1]; for each method but exact. "
-    "[default: rouge 0.7, Chinese 0.8; minhash 0.8]",
+    help="Similarity above which a row is dropped (minhash, semantic: from which on), in (0, 1]; for each method but "
+    "exact. [default: rouge 0.7, Chinese 0.8; minhash 0.8; semantic 0.9]",
 )
 @click.option(
     "--field",
@@ -61,6 +66,7 @@ def _threshold(ctx: click.Context, param: click.Parameter, text: str | None) -> 
     metavar="first|best:COLUMN|all",
     help="Of several: the first, the one with the highest number in COLUMN, or all: they are only reported.",
 )
+@embedding_options
 @click.option("--json", "json_", is_flag=True, help="One JSON object a line on stdout, the last is the result.")
 def dedup(
     files: tuple[str, ...],
@@ -70,6 +76,7 @@ def dedup(
     column: str | None,
     keep: str,
     json_: bool,
+    **given: Any,
 ) -> None:
     """Drop rows that were there before; all others stay as they stand, in the same kind of file.
 
@@ -78,35 +85,42 @@ def dedup(
 
     Rows are taken in file order, each compared with what is kept. exact: the same row again is always dropped, and
     so is the same prompt with another answer, by --keep. rouge compares prompts by ROUGE-L; instances of one task
-    (same instruction, other input) are let through. minhash compares whole rows by the five-word runs they share.
-    Evidence of each drop: duplicates.jsonl beside OUT. Memory grows with what is kept; --keep best holds all texts.
+    (same instruction, other input) are let through. minhash compares whole rows by the five-word runs they share,
+    semantic the meaning of prompts, by the cosine of embeddings of a model that you name. Evidence of each drop:
+    duplicates.jsonl beside OUT. Memory grows with what is kept; --keep best holds all texts.
 
     FILE: jsonl, json, csv, tsv, parquet, a folder of them (all into one OUT), hf:owner/name (OUT is jsonl) or a run
     folder (OUT is jsonl in the format samples). Several must be of one kind.
     """  # fmt: skip
     from synthgen.cleaning.copying import Files
     from synthgen.cleaning.deduplicating import Deduplication, Keep, told
-    from synthgen.dedup.greedy import EXACT, in_order, opened
+    from synthgen.dedup.greedy import EXACT, SEMANTIC, in_order, opened
 
     names = in_order(name.strip() for name in methods.split(",") if name.strip())
     if not names:
         raise click.UsageError("--method: name at least one")
     if threshold is not None and names == [EXACT]:
         raise click.UsageError("--threshold: exact has none; leave it out or add a method to --method")
-    levels = opened(names, threshold)
-    work = Deduplication(Files(files), levels, exact=EXACT in names, keep=Keep.read(keep), column=column)
-    with working(work, json=json_):
-        counts = work.run(out)
+    sources, which, tell = Files(files), Keep.read(keep), note_event if json_ else note
+    with embedding(given, tell, wanted=SEMANTIC in names) as embeds:
+        levels = opened(names, threshold, embed=embeds)
+        if embeds is not None:
+            foretell(embeds, sum(1 for _ in sources.rows()), tell)
+        work = Deduplication(sources, levels, exact=EXACT in names, keep=which, column=column)
+        with working(work, json=json_):
+            counts = work.run(out)
+        more = {} if embeds is None else {SEMANTIC: about(embeds, threshold)}
     with outlasting():
         for line in told(counts, column):
-            (note_event if json_ else note)(line)
+            tell(line)
         if json_:
-            as_json({"event": "result", "out": None if out is None else str(out), "method": names, **counts.as_dict()})
+            found = {"event": "result", "out": None if out is None else str(out), "method": names}
+            as_json({**found, **counts.as_dict(), **more})
         else:
-            _close(counts, names, out)
+            _close(counts, names, out, more.get(SEMANTIC))
 
 
-def _close(counts: Counts, names: list[str], out: Path | None) -> None:
+def _close(counts: Counts, names: list[str], out: Path | None, semantic: dict[str, Any] | None) -> None:
     """What came of the rows, examples, the files and the next command, in at most 25 lines."""
     from rich.markup import escape
 
@@ -120,6 +134,8 @@ def _close(counts: Counts, names: list[str], out: Path | None) -> None:
     terminal.print(sums([*rows, ("[bold]kept[/bold]", f"[bold]{counts.kept:,}[/bold]")]))
     if counts.contradictory:
         terminal.print(f"{counts.contradictory:,} of these are the same prompt with another answer")
+    if semantic is not None:
+        terminal.print(escape(f"semantic: {semantic['model']}, cosine of at least {semantic['threshold']:g}"))
     for name in names:
         for one in counts.examples.get(name, ()):
             text = " ".join(one["text"][: 4 * _MOST_CHARS].split())[:_MOST_CHARS]

@@ -8,13 +8,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fractions import Fraction
+from functools import partial
 from itertools import islice
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from synthgen.dedup.exact import key
 from synthgen.dedup.near import Near, nearer
 from synthgen.dedup.novelty import NoveltyByScript
 from synthgen.errors import UsageError
+
+if TYPE_CHECKING:
+    from synthgen.dedup.semantic import Embed
 
 EXACT = "exact"
 WINDOW = 512  # rows that are asked for at once
@@ -118,8 +122,21 @@ class Whole:
         return zlib.decompress(self._texts[id_]).decode("utf-8", "surrogatepass")
 
 
+def semantic(threshold: Fraction | None = None, *, embed: Embed | None = None) -> Level:
+    """At 0.9 or above, or at the threshold. Raises UsageError without `embed`: words are no substitute for meaning."""
+    if embed is None:
+        raise UsageError(
+            "semantic: not run: it compares embeddings, and no model that makes them is named; give --embedding-model "
+            "NAME with --embedding-base-url URL, or --embedding-model local:PATH for one that runs here"
+        )
+    from synthgen.dedup.semantic import THRESHOLD, Semantic
+
+    return Semantic(embed, THRESHOLD if threshold is None else float(threshold))
+
+
+SEMANTIC = "semantic"
 # Cheapest first: the order in which a row is asked for. `exact` comes before them, by keys: no threshold, no index.
-METHODS = {"rouge": Method(False, rouge), "minhash": Method(True, Whole)}
+METHODS = {"rouge": Method(False, rouge), "minhash": Method(True, Whole), SEMANTIC: Method(False, semantic)}
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -133,9 +150,13 @@ def in_order(names: Iterable[str]) -> list[str]:
     return [name for name in known if name in wanted]
 
 
-def opened(names: Iterable[str], threshold: Fraction | None = None) -> list[Opened]:
-    """The levels of these methods, at this threshold or each at its own; `exact` is none of them."""
-    return [Opened(name, METHODS[name].of_whole, METHODS[name].open(threshold)) for name in names if name != EXACT]
+def opened(names: Iterable[str], threshold: Fraction | None = None, *, embed: Embed | None = None) -> list[Opened]:
+    """The levels of these methods, at this threshold or each at its own; `exact` is none of them.
+
+    Raises UsageError for semantic without `embed`.
+    """
+    methods = {**METHODS, SEMANTIC: Method(False, partial(semantic, embed=embed))}
+    return [Opened(name, methods[name].of_whole, methods[name].open(threshold)) for name in names if name != EXACT]
 
 
 class Greedy:

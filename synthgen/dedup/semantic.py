@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Embed = Callable[[Sequence[str]], "NDArray[np.float32]"]
 THRESHOLD = 0.9  # DEITA (arXiv 2312.15685), Persona Hub (arXiv 2406.20094); a threshold belongs to a model
+LARGE = 20_000  # rows: before that, comparing takes seconds
 
 
 class Semantic:
@@ -45,7 +46,7 @@ class Semantic:
         self._window = dict(zip(texts, rows, strict=True))
         return [self._near(found) for found in self._vectors.nearest_many(rows)]
 
-    def nearest(self, text: str, since: int = 0) -> Near | None:
+    def nearest(self, text: str, *, since: int = 0) -> Near | None:
         """Against what was added from the entry `since` on."""
         return self._near(self._vectors.nearest_many(self._row(text), since)[0])
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 BLOCK = 4096  # rows a side: 64 MiB of scores at a time
-MOST_ROWS = 200_000  # compared each with each: 2e10 pairs
 _MOST_NUMBERS = 1 << 20  # at a time in float64
 
 
@@ -90,7 +89,7 @@ class Vectors:
 def near(vectors: ArrayLike, threshold: float = 0.9) -> list[tuple[int, int, float]]:
     """Every pair (i, j, cosine), i < j, of rows, shape (n, d), whose cosine is at least the threshold, in order.
 
-    Blocks of the lower triangle: n * n * d products, so up to MOST_ROWS rows. Raises UsageError as `Vectors` does.
+    Blocks of the lower triangle, n * n * d / 2 products: for 200,000 rows or so. Raises UsageError as `Vectors` does.
     """
     all_rows = Vectors(threshold)
     all_rows.add(vectors)
