@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command import synthgen
 from vllm_server import CONTEXT_TOKENS, NAME, serving
 
 from synthgen.backends import ModelSpec
@@ -63,3 +65,20 @@ def test_a_server_that_writes_makes_no_embeddings(vllm_url: str, tmp_path: Path)
         Embedding(wish(vllm_url + "/v1", tmp_path), print) as e,
     ):
         e(TEXTS)
+
+
+def test_a_file_without_its_rephrased_rows(pooling_url: str, tmp_path: Path) -> None:
+    rows = [{"instruction": text, "output": str(n)} for n, text in enumerate([*TEXTS, TEXTS[3] + " "])]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    where = ("--embedding-model", NAME, "--embedding-base-url", pooling_url)
+    done = synthgen("dedup", "a.jsonl", "-o", "b.jsonl", "--method", "semantic", *where, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    kept = [json.loads(line)["output"] for line in (tmp_path / "b.jsonl").read_text().splitlines()]
+    assert kept == ["0", "2", "3", "4"]
+    assert f"semantic: {NAME}, cosine of at least 0.9" in done.stdout
+    evidence = [json.loads(line) for line in (tmp_path / "duplicates.jsonl").read_text().splitlines()]
+    assert [(one["row"], one["nearest"], one["level"]) for one in evidence] == [
+        ("a.jsonl:2", "a.jsonl:1", "semantic"),
+        ("a.jsonl:6", "a.jsonl:4", "semantic"),
+    ]
+    assert 0.9 <= evidence[0]["score"] < 1
