@@ -76,13 +76,13 @@ def test_nearest_is_the_best_and_the_earliest(rows: list[list[int]], threshold: 
                 assert either == plain.nearest_many(row[None])[0]
                 kept.add(row[None])
                 plain.add(row[None])
-    pairs = near(given_rows, threshold)
-    for j, row in enumerate(given_rows):
-        earlier = [(score, -i) for i, other, score in pairs if other == j]
-        alone = Vectors(threshold)
-        alone.add(given_rows[:j])
-        expected = max(earlier) if earlier else None
-        assert alone.nearest_many(row[None]) == [expected and (-expected[1], expected[0])]
+        pairs = near(given_rows, threshold)
+        for j, row in enumerate(given_rows):
+            earlier = [(score, -i) for i, other, score in pairs if other == j]
+            alone = Vectors(threshold)
+            alone.add(given_rows[:j])
+            expected = max(earlier) if earlier else None
+            assert alone.nearest_many(row[None]) == [expected and (-expected[1], expected[0])]
 
 
 def test_large_blocks_of_real_length(block: int) -> None:
@@ -132,6 +132,18 @@ def test_equal_rows_are_exactly_one() -> None:
     assert kept.nearest_many(rows) == [(n, 1.0) for n in range(50)]  # the earliest
     assert kept.nearest_many(rows, since=50) == [(n + 50, 1.0) for n in range(50)]
     assert kept.nearest_many(rows[3:4], since=54) == [None]
+
+
+def test_no_score_is_above_one() -> None:
+    """Rows that differ in the last bit of a small number: float64 puts one in twenty a bit above 1."""
+    rows = unit(np.random.default_rng(0).standard_normal((500, 8)) * 10.0 ** -np.arange(8))
+    other = rows.copy()
+    other[:, 5:7] = np.nextafter(other[:, 5:7], np.float32(1))
+    kept = Vectors(0.9)
+    kept.add(rows)
+    found = [one for one in kept.nearest_many(other) if one is not None]
+    assert len(found) == 500
+    assert max(score for _, score in found) == 1.0
 
 
 def test_zeros_are_near_to_nothing() -> None:
