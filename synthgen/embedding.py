@@ -75,6 +75,7 @@ class Embedder:
         self._opened: VectorStore | None = None
         self._speakers = Speakers(wish.effort, note)
         self._speaker: Speaker | None = None
+        self._most_texts = MOST_TEXTS
         self._lacking: set[bytes] = set()  # refused, of this command
         self._under_way: set[bytes] = set()
 
@@ -164,7 +165,7 @@ class Embedder:
         batch: list[_Text] = []
         tokens = 0
         for one in self._missing(texts):
-            if batch and (len(batch) == MOST_TEXTS or tokens + one.tokens > MOST_TOKENS):
+            if batch and (len(batch) >= self._most_texts or tokens + one.tokens > MOST_TOKENS):
                 yield batch
                 batch, tokens = [], 0
             batch.append(one)
@@ -195,9 +196,11 @@ class Embedder:
             await self._embed(batch)
         except RequestRefused as error:
             if len(batch) > 1:
-                half = len(batch) // 2
+                half, refused = (len(batch) + 1) // 2, self.paid.refused
                 await self._embed_whole(batch[:half])
                 await self._embed_whole(batch[half:])
+                if self.paid.refused == refused:  # no text was at fault: it was their number
+                    self._most_texts = min(self._most_texts, half)
             else:
                 self._lacking.add(batch[0].key)
                 self.paid.refused += 1

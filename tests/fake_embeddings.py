@@ -39,6 +39,7 @@ class FakeEmbeddings:
     def reset(self) -> None:
         self.models = ["fake-embed"]
         self.takes_base64 = True
+        self.most_texts = 2048
         self.dimensions = DIMENSIONS
         self.twist: Callable[[int], web.Response | None] = lambda number: None
         self.shape: Callable[[dict[str, Any]], None] = lambda payload: None
@@ -68,6 +69,8 @@ class FakeEmbeddings:
             return error(400, "Unrecognized request argument supplied: encoding_format")
         if not all(text.strip() for text in body["input"]):
             return error(400, "The decoder prompt cannot be empty")
+        if len(body["input"]) > self.most_texts:
+            return error(413, f"batch size {len(body['input'])} > maximum allowed batch size {self.most_texts}")
         longest = max(len(text.split()) for text in body["input"])
         if longest > CONTEXT_WORDS:
             return error(400, f"This model's maximum context length is {CONTEXT_WORDS} tokens")

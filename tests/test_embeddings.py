@@ -117,6 +117,15 @@ def test_a_server_that_knows_no_base64(fake: FakeEmbeddings, wish: Wish) -> None
     assert fake.requests <= embedder.paid.requests + 4  # what was in flight when it was learned
 
 
+def test_a_server_that_takes_fewer_texts_at_once(fake: FakeEmbeddings, wish: Wish) -> None:
+    fake.most_texts = 24
+    texts = [f"{n} of a thousand" for n in range(1000)]
+    rows, embedder = embed(wish(effort=Effort(concurrency=1)), texts)
+    is_theirs(rows, texts)
+    assert fake.requests - embedder.paid.requests <= 6  # those that were under way, and their first halves
+    assert embedder.paid.refused == 0
+
+
 def test_vectors_out_of_order_or_without_an_index(fake: FakeEmbeddings, wish: Wish, tmp_path: Path) -> None:
     fake.shape = lambda payload: payload["data"].reverse()
     is_theirs(embed(wish(), TEXTS)[0], TEXTS)

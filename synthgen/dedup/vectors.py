@@ -61,9 +61,11 @@ class Vectors:
             some = rows[first : first + BLOCK]
             for start, kept in self._kept(since):
                 i, j, scores = _pairs(some, kept, self.threshold, best_only=True)
+                if not len(i):
+                    continue
                 # Of one row the best first, then the earliest; blocks come in order, so a later one must be better.
                 order = np.lexsort((j, -scores, i))
-                lead = order[np.r_[True, i[order][1:] != i[order][:-1]][: len(order)]]
+                lead = order[np.r_[True, i[order][1:] != i[order][:-1]]]
                 lead = lead[scores[lead] > best[first + i[lead]]]
                 best[first + i[lead]], where[first + i[lead]] = scores[lead], start + j[lead]
         return [(int(w), float(s)) if w >= 0 else None for w, s in zip(where, best, strict=True)]
