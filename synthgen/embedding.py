@@ -145,6 +145,19 @@ class Embedder:
                 row[:] = np.frombuffer(found[name], "<f4")
         return rows
 
+    def account(self) -> Iterator[str]:
+        """What the user should know in the end, one line each: what was refused, what was paid and where it is kept."""
+        paid = self.paid
+        if paid.refused:
+            texts = "text has" if paid.refused == 1 else "texts have"
+            yield f"{paid.refused} {texts} no embedding and took no part in semantic, the first: {paid.first_refused}"
+        if paid.requests:
+            usd = "" if paid.usd is None else f", ${paid.usd:.4g}"
+            yield (
+                f"{paid.texts:,} texts embedded ({paid.requests:,} requests, {paid.tokens:,} tokens{usd}); they are "
+                f"kept in {self.wish.store}: commands that run here ask for none of them again"
+            )
+
     async def aclose(self) -> None:
         await self._speakers.aclose()
 

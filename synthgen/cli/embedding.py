@@ -45,7 +45,8 @@ def embedding(given: dict[str, Any], tell: Callable[[str], None], *, wanted: boo
             try:
                 yield found
             finally:
-                _say(found, tell)
+                for line in found.embedder.account():
+                    tell(line)
 
 
 def _wish(given: dict[str, Any]) -> EmbeddingWish:
@@ -59,19 +60,6 @@ def _wish(given: dict[str, Any]) -> EmbeddingWish:
         budget.check_prices({} if price is None else {"embedding": price})
     spec = ModelSpec(given["embedding_model"], given["embedding_base_urls"], given["api_key_env"], embeds=True)
     return EmbeddingWish(spec, STORE, price=price, budget=budget)
-
-
-def _say(embedding: Embedding, tell: Callable[[str], None]) -> None:
-    paid, place = embedding.embedder.paid, embedding.embedder.wish.store
-    if paid.refused:
-        texts = "text has" if paid.refused == 1 else "texts have"
-        tell(f"{paid.refused} {texts} no embedding and took no part in semantic, the first: {paid.first_refused}")
-    if paid.requests:
-        usd = "" if paid.usd is None else f", ${paid.usd:.4g}"
-        tell(
-            f"{paid.texts:,} texts embedded ({paid.requests:,} requests, {paid.tokens:,} tokens{usd}); they are kept "
-            f"in {place}: commands that run here ask for none of them again"
-        )
 
 
 def about(embedding: Embedding, threshold: Fraction | None) -> dict[str, Any]:

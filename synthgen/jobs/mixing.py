@@ -14,7 +14,7 @@ from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from synthgen import __version__, output
 from synthgen.bodies import dump
@@ -32,6 +32,10 @@ from synthgen.report import Summary
 from synthgen.run import Ending
 from synthgen.store import Decision, Store, explain
 from synthgen.types import Sample
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _FORMATS = ("samples",)
 _FLUSH_EVERY = 2000  # rows: what waits for the disk stays in memory
@@ -54,18 +58,29 @@ class _Drawn:
     taken: frozenset[int] = frozenset()
 
 
+class Embeds(Protocol):
+    """What the level `semantic` calls; `stop` ends a call that is under way."""
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
+
+    def stop(self) -> None: ...
+
+
 @dataclass(slots=True)
 class Mixing:
-    """One mix step at work; `stop` may be called from another thread."""
+    """One mix step at work; `stop` may be called from another thread. `embeds` where its dedup compares meanings."""
 
     step: MixStep
     note: Callable[[str], None]
+    embeds: Embeds | None = None
     stopped: bool = False
     looked_at: int = 0
     rows: int | None = None
 
     def stop(self) -> None:
         self.stopped = True
+        if self.embeds is not None:
+            self.embeds.stop()
 
     def line(self) -> str:
         """How far it is, for a progress line."""
@@ -116,13 +131,14 @@ class Mixing:
         """All that shapes the mix."""
         step = self.step
         sources = [[d.part.source.name, str(d.part.share), d.part.most, d.digest] for d in drawn]
-        return json.dumps([__version__, sources, step.seed, step.count, step.dedup, benchmarks.digest, step.id])
+        shape = [sources, step.seed, step.count, step.dedup, benchmarks.digest, step.id, step.embedded_by]
+        return json.dumps([__version__, *shape])
 
     def _decide(self, drawn: Sequence[_Drawn], benchmarks: Benchmarks, store: Store) -> None:
         """A verdict for each drawn row, in the order of the sources and of their rows."""
         if self.step.against:
             benchmarks.count(asked(sample) for _, _, sample in self._drawn_samples(drawn))
-        check = _Check(self.step, benchmarks)
+        check = _Check(self.step, benchmarks, self.embeds)
         verdicts = {(source, row): why for source, row, why in check.verdicts(self._named(drawn))}
         if self.step.count is not None:
             kept = [[row for row in one.taken if (n, row) not in verdicts] for n, one in enumerate(drawn)]
@@ -163,6 +179,7 @@ class Mixing:
                 for d in drawn
             },
             "dedup": list(step.dedup),
+            "embedding": step.embedded_by,
             "decontaminate": [str(path) for path in step.against],
             "export": {name: str(path) for name, path in step.export.items()},
             "seed": step.seed,
@@ -235,10 +252,10 @@ _REASONS = {EXACT: "duplicate", "rouge": "novelty", "minhash": "near duplicate",
 class _Check:
     """Why a row is not taken: it is in a benchmark, or too much like a row that was."""
 
-    def __init__(self, step: MixStep, benchmarks: Benchmarks) -> None:
+    def __init__(self, step: MixStep, benchmarks: Benchmarks, embeds: Embeds | None) -> None:
         self._benchmarks = benchmarks
         methods = in_order(step.dedup)
-        self._greedy = Greedy(opened(methods), exact=EXACT in methods)
+        self._greedy = Greedy(opened(methods, embed=embeds), exact=EXACT in methods)
 
     def verdicts(self, rows: Iterable[tuple[int, int, str, Sample]]) -> Iterator[tuple[int, int, tuple[str, str]]]:
         """(source, row, (reason, detail)) of those that are not taken, of (source, row, name, sample) in order."""

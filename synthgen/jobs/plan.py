@@ -13,7 +13,8 @@ from synthgen.budget import Price
 from synthgen.serve import Serve
 from synthgen.session import Wish
 
-ROLES = ("default", "judge", "user")
+EMBEDDING = "embedding"  # no recipe asks it: it compares the samples of a mix
+ROLES = ("default", "judge", "user", EMBEDDING)
 
 
 class Options(Protocol):
@@ -88,9 +89,17 @@ class MixStep:
     seed: int = 0
     count: int | None = None
     dedup: tuple[str, ...] = ()
+    embedding: Model | None = None
     against: tuple[Path, ...] = ()
     export: Mapping[str, Path] = field(default_factory=dict)
     command: tuple[str, ...] = ()
+
+    @property
+    def embedded_by(self) -> str | None:
+        """The model that compares meanings, by its name, or by where it is served when it has none."""
+        if self.embedding is None:
+            return None
+        return self.embedding.spec.name or ", ".join(self.embedding.spec.base_urls)
 
 
 Step = RecipeStep | MixStep

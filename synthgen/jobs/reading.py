@@ -9,7 +9,7 @@ from pathlib import Path
 from synthgen.backends import ModelSpec
 from synthgen.budget import Price
 from synthgen.jobs import graph
-from synthgen.jobs.plan import ROLES, Job, Model, Options, RecipeStep, Step
+from synthgen.jobs.plan import EMBEDDING, ROLES, Job, Model, Options, RecipeStep, Step
 from synthgen.jobs.steps import Reading, read_mix, read_recipe_step
 from synthgen.jobs.tree import Faults, Value, known_pairs, near, read
 from synthgen.jobs.values import number, numbers, safe_name, text, texts
@@ -107,7 +107,7 @@ def _models(value: Value | None, faults: Faults) -> dict[str, Model]:
             model = _model(role, one, faults)
             if model is not None:
                 found[role] = model
-    if found and "default" not in found:
+    if found.keys() - {EMBEDDING} and "default" not in found:
         faults.add(value.line, "models: the role default is missing; every recipe asks it")
     return found
 
@@ -133,7 +133,9 @@ def _model(role: str, one: Value, faults: Faults) -> Model | None:
     if len(faults.found) > before:
         return None
     price = Price(amounts["in"], amounts["out"]) if amounts else None
-    return Model(ModelSpec(serve.name, (), env) if serve else ModelSpec(name, urls, env), serve, price)
+    embeds = role == EMBEDDING
+    spec = ModelSpec(serve.name, (), env, embeds=embeds) if serve else ModelSpec(name, urls, env, embeds=embeds)
+    return Model(spec, serve, price)
 
 
 def _serve(found: Mapping[str, Value], faults: Faults) -> Serve | None:

@@ -22,8 +22,9 @@ from synthgen.errors import StoreError, SynthgenError, UsageError
 from synthgen.finish import summarize
 from synthgen.formats import open_format
 from synthgen.jobs.fleets import Fleets
+from synthgen.jobs.meaning import Meaning
 from synthgen.jobs.mixing import Mixing
-from synthgen.jobs.plan import Job, MixStep, RecipeStep, Step
+from synthgen.jobs.plan import EMBEDDING, Job, MixStep, RecipeStep, Step
 from synthgen.lock import LOCK, holder, lock
 from synthgen.report import Summary
 from synthgen.run import Conveyor, Ending
@@ -186,11 +187,26 @@ class Running:
         return self._ending
 
     async def _mix(self, step: MixStep) -> Stepped:
-        mixing = Mixing(step, lambda text: self._show.note(text, step.id))
+        def note(text: str) -> None:
+            self._show.note(text, step.id)
+
+        meaning = None
+        if step.embedding is not None:
+            meaning = Meaning(step.embedding, lambda: self._embedded_at(step), self._budget, note)
+        mixing = Mixing(step, note, meaning)
         self._live[step.id] = mixing
-        with self._show.showing(mixing, step.id):
-            ending, summary, unchanged = await asyncio.to_thread(mixing.work)
+        try:
+            with self._show.showing(mixing, step.id):
+                ending, summary, unchanged = await asyncio.to_thread(mixing.work)
+        finally:
+            if meaning is not None:
+                await meaning.aclose()
         return Stepped(step, ending, summary, unchanged)
+
+    async def _embedded_at(self, step: MixStep) -> tuple[str, ...]:
+        model = step.embedding
+        assert model is not None
+        return model.spec.base_urls if model.serve is None else await self._fleets.base_urls(model.serve, EMBEDDING)
 
     async def _generate(self, step: RecipeStep) -> Stepped:
         def note(text: str) -> None:
@@ -255,7 +271,7 @@ def _only(job: Job, only: str) -> Step:
 def _served(step: Step) -> tuple[Serve, ...]:
     """The servers that a step needs, each once."""
     if isinstance(step, MixStep):
-        return ()
+        return (step.embedding.serve,) if step.embedding and step.embedding.serve else ()
     return tuple(dict.fromkeys(model.serve for model in step.models.values() if model.serve is not None))
 
 

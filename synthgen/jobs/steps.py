@@ -14,10 +14,10 @@ import click
 from synthgen import output, recipes
 from synthgen.backends import ModelSpec, open_backends
 from synthgen.cleaning.benchmarks import questions
-from synthgen.dedup.greedy import EXACT, METHODS
+from synthgen.dedup.greedy import EXACT, METHODS, SEMANTIC
 from synthgen.errors import SynthgenError, UsageError
 from synthgen.formats import open_format
-from synthgen.jobs.plan import MixStep, Model, Options, Part, RecipeStep, Source
+from synthgen.jobs.plan import EMBEDDING, MixStep, Model, Options, Part, RecipeStep, Source
 from synthgen.jobs.tree import Faults, Value, known_pairs, near
 from synthgen.jobs.values import number, text, texts
 from synthgen.recipe import Recipe, Setting
@@ -72,10 +72,11 @@ def read_recipe_step(
         return None, reads
     roles = {role for role, keys in _ROLE_KEYS.items() if any(key in found for key in keys)}
     own = {role: Model(spec) for role, spec in wish.models.items() if role in roles}
-    models = {**state.models, **own} or {role: Model(spec) for role, spec in wish.models.items()}
+    shared = {role: model for role, model in state.models.items() if role != EMBEDDING}
+    models = {**shared, **own} or {role: Model(spec) for role, spec in wish.models.items()}
     if "batch" in found and all(model.serve for model in models.values()):
         faults.add(found["batch"].line, "batch: the job serves this model itself, which answers at once; leave it out")
-    if "api_key_env" in found and state.models and not roles:
+    if "api_key_env" in found and shared and not roles:
         faults.add(found["api_key_env"].line, "api_key_env: the key belongs to a model; write it there, under models")
     prices = {role: model.price for role, model in models.items() if model.price is not None}
     wish = replace(wish, prices=prices | dict(wish.prices))
@@ -223,6 +224,9 @@ def read_mix(name: str, one: Value, names: Sequence[str], state: Reading) -> tup
         if method not in _DEDUP:
             hint = near(method, _DEDUP) or f"; methods: {', '.join(_DEDUP)}"
             faults.add(found["dedup"].line, f"dedup: no method is called {method!r}{hint}")
+    embedding = state.models.get(EMBEDDING) if SEMANTIC in dedup else None
+    if SEMANTIC in dedup:
+        _check_embedding(embedding, found["dedup"].line, state)
     against = texts(found.get("decontaminate"), "decontaminate", faults)
     for place in against:
         try:
@@ -235,9 +239,22 @@ def read_mix(name: str, one: Value, names: Sequence[str], state: Reading) -> tup
     step = MixStep(
         name, one.line, state.folder / name, parts, reads,
         int(state.seed if seed is None else seed), None if count is None else int(count),
-        dedup, tuple(map(Path, against)), export, state.command,
+        dedup, embedding, tuple(map(Path, against)), export, state.command,
     )  # fmt: skip
     return step, reads
+
+
+def _check_embedding(model: Model | None, line: int, state: Reading) -> None:
+    """Whether there is a model that compares meanings, and it says where it is served."""
+    if model is None:
+        said = "semantic compares embeddings; name their model: models: {embedding: {model: ..., base_url: ...}}"
+        state.faults.add(line, f"dedup: {said}")
+    elif model.serve is None and model.spec not in state.checked:
+        state.checked.add(model.spec)
+        try:
+            open_backends(model.spec)
+        except UsageError as error:
+            state.faults.add(line, f"models: {EMBEDDING}: {error}")
 
 
 def _parts(value: Value, names: Sequence[str], state: Reading) -> Iterator[Part]:
