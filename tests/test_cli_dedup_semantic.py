@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,10 @@ import numpy as np
 import pytest
 from command import environment, synthgen
 from fake_embeddings import FakeEmbeddings, vector
+
+from synthgen.backends import ModelSpec
+from synthgen.cli.embedding import foretell
+from synthgen.embedding import Embedding, EmbeddingWish
 
 ROWS = [
     {"instruction": "Name three long rivers of Europe that cross a border", "output": "Rhine, Danube, Oder"},
@@ -144,6 +149,21 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     assert "correct --embedding-base-url" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "b.jsonl").exists()
+
+
+def test_hours_are_foretold(fake: FakeEmbeddings, tmp_path: Path) -> None:
+    wish = EmbeddingWish(ModelSpec("fake-embed", (fake.base_url,), embeds=True), tmp_path / "e.sqlite")
+    said: list[str] = []
+    with Embedding(wish, said.append) as embedding:
+        foretell(embedding, 10_000, said.append)
+        assert (said, fake.requests) == ([], 0)
+        foretell(embedding, 30_000_000, said.append)
+    assert len(said) == 1
+    assert re.fullmatch(
+        r"semantic compares each of 30,000,000 rows with all that are kept: up to [\d.]+ hours and 7\.2 GiB here, "
+        "less where other methods before it drop rows",
+        said[0],
+    )
 
 
 def test_a_budget(fake: FakeEmbeddings, tmp_path: Path) -> None:
