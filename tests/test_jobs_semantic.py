@@ -59,7 +59,7 @@ def test_what_means_the_same_is_left_out(fake: FakeEmbeddings, tmp_path: Path) -
     assert outputs(out) == ["0", "1", "3"]
     (rejected,) = (tmp_path / "runs" / "demo" / "train" / "rejected.jsonl").read_text().splitlines()
     found: dict[str, Any] = json.loads(rejected)
-    assert found["reason"] == "semantic"
+    assert found["reason"] == "same meaning"
     assert found["detail"].startswith("1.000 cosine to own.jsonl:1: Name three long rivers")
     about = json.loads((tmp_path / "runs" / "demo" / "train" / "run.json").read_text())
     assert about["embedding"] == "fake-embed"
