@@ -187,7 +187,7 @@ def test_a_budget(fake: FakeEmbeddings, tmp_path: Path) -> None:
 def test_what_was_paid_outlives_the_command(fake: FakeEmbeddings, tmp_path: Path, sign: int, code: int) -> None:
     source = write(tmp_path / "a.jsonl", [{"instruction": f"row {n} of many", "output": "x"} for n in range(1500)])
     words = ("dedup", str(source), "-o", "b.jsonl", "--method", "semantic", "--threshold", "1", *model(fake))
-    fake.hangs_after = 12  # in the second window
+    fake.hangs_after = 20  # in the second window
     started = subprocess.Popen(
         [sys.executable, "-m", "synthgen", *words], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
     )
@@ -205,4 +205,4 @@ def test_what_was_paid_outlives_the_command(fake: FakeEmbeddings, tmp_path: Path
     assert len(read(tmp_path / "b.jsonl")) == 1500
     answered = [times for text, times in fake.asked.items() if text != "embedding"]
     assert len(answered) == 1500
-    assert sum(answered) <= 1500 + 8 * 64  # less what was in flight when it died
+    assert sum(answered) <= 1500 + 512  # less what was in flight when it died

@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
-from benchmarks.dedup import decontam, files, loop, minhash, novelty
+from benchmarks.dedup import decontam, files, loop, meaning, minhash, novelty
 from benchmarks.dedup.kit import Bench, Row
 
 # A module of rows names them in its ROWS.
 ROWS: dict[str, Callable[[Bench], Iterable[Row]]] = {
-    **novelty.ROWS, **loop.ROWS, **minhash.ROWS, **decontam.ROWS, **files.ROWS,
+    **novelty.ROWS, **loop.ROWS, **minhash.ROWS, **decontam.ROWS, **files.ROWS, **meaning.ROWS,
 }  # fmt: skip
 
 
