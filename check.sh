@@ -53,13 +53,13 @@ vllm_venv() {
     printf '%s\n' "$print" > .venv-vllm/.stamp
 }
 
-# synthgen beside vLLM, for `vllm:PATH`: what it needs and vLLM does not bring
+# synthgen beside vLLM, for `vllm:PATH` and for a sentence model, as torch is there: what it needs and vLLM does not bring
 vllm_synthgen() {
-    local print stamp=.venv-vllm/.stamp-synthgen
-    print=$(fingerprint "$(cat pyproject.toml)")
+    local print stamp=.venv-vllm/.stamp-synthgen what='.[semantic]'
+    print=$(fingerprint "$(cat pyproject.toml)" "$what")
     [[ $(cat "$stamp" 2>/dev/null) == "$print" ]] && return
     stage "installing synthgen into .venv-vllm"
-    .venv-vllm/bin/python -m pip install -qq -e .
+    .venv-vllm/bin/python -m pip install -qq -e "$what"
     printf '%s\n' "$print" > "$stamp"
 }
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
-from vllm_server import MODEL
+import vllm_server
+from command import ROOT
 
 from synthgen.backends import ModelSpec
 from synthgen.embedding import Embedding, EmbeddingWish
@@ -38,7 +42,7 @@ def test_the_line_that_says_what_to_install(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("default")  # those of the library are not ours
 class TestReal:
     def test_vectors_of_a_model_of_files(self, tmp_path: Path) -> None:
-        with Embedding(wish(MODEL, tmp_path), print) as embedding:
+        with Embedding(wish(vllm_server.MODEL, tmp_path), print) as embedding:
             rows = embedding([*TEXTS, TEXTS[0], "", "word " * 2000])
             assert not rows[4:].any()
             assert embedding.embedder.paid.refused == 1
@@ -47,12 +51,12 @@ class TestReal:
         cosines = units @ units.T
         assert np.array_equal(rows[0], rows[3])
         assert cosines[0, 1] > cosines[0, 2]
-        with Embedding(wish(MODEL, tmp_path), print) as embedding:
+        with Embedding(wish(vllm_server.MODEL, tmp_path), print) as embedding:
             assert np.array_equal(embedding(TEXTS), rows[:3])
             assert embedding.embedder.paid.requests == 0
 
     def test_other_weights_are_another_model(self, tmp_path: Path) -> None:
-        shutil.copytree(MODEL, tmp_path / "model")
+        shutil.copytree(vllm_server.MODEL, tmp_path / "model")
         for config in ('{"a": 1}', '{"a": 2}'):
             (tmp_path / "model" / "more.json").write_text(config)
             with Embedding(wish(tmp_path / "model", tmp_path), print) as embedding:
@@ -63,3 +67,21 @@ class TestReal:
         assert refusal("./none", tmp_path) == "--embedding-model local:./none: no such folder"
         (tmp_path / "empty").mkdir()
         assert "cannot be loaded as a sentence model" in refusal(tmp_path / "empty", tmp_path)
+
+
+def test_dedup_by_a_local_model(vllm_python: str, tmp_path: Path) -> None:
+    """By vLLM's Python, which has torch: the command, with a model of files."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    surroundings = {**vllm_server.environment(0), "PYTHONPATH": path, "COLUMNS": "160"}
+    code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('sentence_transformers') is None)"
+    if subprocess.run([vllm_python, "-c", code], check=False).returncode:
+        pytest.skip("no sentence-transformers beside vLLM (check.sh installs it)")
+    rows = [*TEXTS, TEXTS[0].upper().replace("GIVE", "Give"), TEXTS[2]]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in rows), encoding="utf-8")
+    command = [vllm_python, "-m", "synthgen", "dedup", "in.jsonl", "-o", "out.jsonl", "--method", "semantic", "--json"]
+    command += ["--embedding-model", f"local:{vllm_server.MODEL}", "--threshold", "0.9999"]
+    done = subprocess.run(command, env=surroundings, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["kept"] == 4
+    (met,) = map(json.loads, (tmp_path / "duplicates.jsonl").read_text("utf-8").splitlines())
+    assert (met["row"], met["nearest"], met["level"]) == ("in.jsonl:5", "in.jsonl:3", "semantic")
