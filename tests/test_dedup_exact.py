@@ -112,3 +112,16 @@ def test_marks_of_ascii_text_are_kept_or_dropped_and_nothing_is_added(text: str)
     assert all(c == " " or c in rest for c in normal(text))
     assert "  " not in normal(text)
     assert normal(text.upper()) == normal(text)
+
+
+@pytest.mark.parametrize("mark", [".", "!"])
+def test_a_long_run_of_marks_is_looked_at_once(mark: str) -> None:
+    # From each of its marks on, ten million of them would take hours: the run of tests would not end.
+    assert normal(mark * 10_000_000 + "a") == mark * 10_000_000 + "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"), [("5!!", "5!"), ("5!!!a", "5!!!a"), ("a!!", "a"), ("n... !m", "n !m"), ("a..b..", "a..b")]
+)
+def test_a_run_of_marks_stays_or_goes_as_a_whole(text: str, left: str) -> None:
+    assert normal(text) == left
