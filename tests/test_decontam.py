@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from brute import is_cjk, lcs, tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthgen.dedup import ngrams, words
+from synthgen.dedup import decontam, ngrams, words
 from synthgen.dedup.decontam import Common, Decontam, Hit
 from synthgen.dedup.tokens import spans
 
@@ -154,6 +155,36 @@ def test_a_million_characters_of_one_word() -> None:
     assert not against(CLIPS).check("a" * 1_000_000)
     assert only(against(CLIPS).check(f"{text}{CLIPS}{text}")).span == CLIPS.removesuffix("?")
     assert not against(text).check(CLIPS)
+
+
+def test_rows_and_texts_of_one_word_do_not_fill_the_memory() -> None:
+    rows = [f"grid a{number} " + "0 " * 200 for number in range(100)]
+    found = against(*rows)
+    found.check("nothing")
+    tracemalloc.start()
+    try:
+        assert [hit.run for hit in found.check("0 " * 2_000)] == [200] * 100
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 20_000_000  # each place of the text with each place of the rows: 40 million pairs, 1 GB
+
+
+@pytest.mark.parametrize("places", [1, 50])
+def test_pairs_are_looked_at_in_parts(places: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = against(*(numbered(10 * n, 20) for n in range(30)))
+    texts = [numbered(7 * n, 35) for n in range(40)]
+    at_once = found.check_many(texts)
+    assert sum(map(len, at_once)) > 100
+    monkeypatch.setattr(ngrams, "_PLACES", places)
+    assert found.check_many(texts) == at_once
+
+
+def test_a_long_text_that_holds_many_rows_is_taken_apart_once() -> None:
+    rows = [numbered(100 * n, 30) for n in range(50)]
+    with mock.patch.object(decontam, "spans", wraps=spans) as taken_apart:
+        assert len(against(*rows).check(" and ".join(rows))) == 50
+    assert taken_apart.call_count == 1
 
 
 def test_nothing_against_nothing() -> None:
@@ -304,6 +335,7 @@ def test_spans_of_ascii() -> None:
     assert spans("Hello, World_2!") == [(0, 5), (7, 12), (13, 14)]
     assert spans("e\u0301t\u0323\u0301, 你好") == [(0, 5), (7, 8), (8, 9)]
     assert spans("㍿") == [(0, 1)] * 4
+    assert spans("e\uff9e\u0301 a") == [(0, 3), (0, 3), (4, 5)]  # the accent joins the letter past the sound mark
     assert spans("") == []
 
 

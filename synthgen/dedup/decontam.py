@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 from synthgen.dedup.alike import Alike
 from synthgen.dedup.exact import key, normal
@@ -133,20 +134,20 @@ class Decontam:
         if not said:
             same = self._wordless.get(normal(text), ())
             return [Hit(row.benchmark, row.id, 0, 0.0, text, "exact", 1.0) for row in same]
-        found = [self._hit(text, said, self._kinds[kind], row, score) for (kind, row), score in met.items()]
+        known = _Text(text, said)
+        found = [self._hit(known, self._kinds[kind], row, score) for (kind, row), score in met.items()]
         return sorted(filter(None, found), key=lambda hit: -hit.score)
 
-    def _hit(self, text: str, said: str, kind: _Kind, number: int, score: float) -> Hit | None:
+    def _hit(self, text: _Text, kind: _Kind, number: int, score: float) -> Hit | None:
         """The verdict on one pair; None where only the keys of n-grams were the same."""
         row, grams = kind.rows[number], kind.grams
-        run, cover, at = grams.measure(number, said)
-        by, evidence = "rouge-l", (score, text)
-        if score == 1.0 and key(text) == key(row.text):
+        run, cover, at = grams.measure(number, text.said)
+        by, evidence = "rouge-l", (score, text.text)
+        if score == 1.0 and text.key == key(row.text):
             by = "exact"
         elif run >= grams.long or 2 * cover > 1:
-            places = spans(text)[at : at + run]
             by = "run" if run >= grams.long else "cover"
-            evidence = (cover, text[places[0][0] : places[-1][1]])
+            evidence = (cover, text.span(at, at + run))
         elif not score:
             return None
         return Hit(row.benchmark, row.id, run, cover, evidence[1], by, evidence[0])
@@ -154,6 +155,25 @@ class Decontam:
     def _said(self, tokens: list[str]) -> str:
         get = self._letters.get
         return "".join([get(token, UNKNOWN) for token in tokens])
+
+
+class _Text:
+    """A text that is checked, one letter a token as `said`; what its hits share is found out once."""
+
+    def __init__(self, text: str, said: str) -> None:
+        self.text, self.said = text, said
+
+    @cached_property
+    def key(self) -> bytes:
+        return key(self.text)
+
+    @cached_property
+    def _spans(self) -> list[tuple[int, int]]:
+        return spans(self.text)
+
+    def span(self, first: int, last: int) -> str:
+        """The tokens [first, last) as they stand in the text."""
+        return self.text[self._spans[first][0] : self._spans[last - 1][1]]
 
 
 class _Kind:
@@ -170,9 +190,7 @@ class _Kind:
 
     def common(self) -> Iterator[Common]:
         for number, start, end, rows in self.grams.common():
-            text = self.rows[number].text
-            places = spans(text)[start:end]
-            yield Common(text[places[0][0] : places[-1][1]], rows)
+            yield Common(_Text(self.rows[number].text, "").span(start, end), rows)
 
 
 def _batches(rows: Sequence[list[str]]) -> Iterator[list[list[str]]]:

@@ -16,11 +16,9 @@ _SPELLINGS = {
 }
 _TAGS = range(0xE0020, 0xE0080)  # they tell the flag of England from the flag of Scotland
 # Quotes and full stops touching nothing; full stops and exclamation marks that end a word. One that begins a word is
-# part of it (".5", "!done"), and so is the mark of "!=" and of a factorial. A run of marks is looked at where it begins:
-# from each of its marks on, a million of them would take minutes.
-_IDLE = re.compile(
-    r"""['".!](?<!\S.)['".!]*+(?!\S)|(?<!\.)\.++(?![\w=])|(?<!\d)(?:(?<!!)|(?<=\d!))!++(?![\w=])"""
-)
+# part of it (".5", "!done"), and so is the mark of "!=" and of a factorial. A run of marks is looked at where it
+# begins: from each of its marks on, a million of them would take minutes.
+_IDLE = re.compile(r"""['".!](?<!\S.)['".!]*+(?!\S)|(?<!\.)\.++(?![\w=])|(?<!\d)(?:(?<!!)|(?<=\d!))!++(?![\w=])""")
 
 
 class _Characters(dict[int, str | None]):

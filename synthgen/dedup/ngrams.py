@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -17,6 +18,8 @@ UNKNOWN = chr(0x10000)
 _FOLD = 0xFFFFF
 # GPT-3 drops what stands in more than ten documents; on a set of more than 100,000 ten is no longer many.
 _LEAST_COMMON, _COMMON_SHARE = 10, 10_000
+
+_PLACES = 1 << 20  # of n-grams in the rows that are met at a time: 50 MB
 
 _Ints = NDArray[np.integer[Any]]
 
@@ -92,9 +95,9 @@ class Ngrams:
             if self._is_whole(row, texts[text]):
                 yield text, row
         kept = ~index.is_common[gram]
-        text_of, row_of, covered, streak = index.overlaps(owner[kept], gram[kept])
-        hit = (2 * covered > index.lengths[row_of]) | (streak + self.n > self.long)
-        yield from zip(text_of[hit].tolist(), row_of[hit].tolist(), strict=True)
+        for text_of, row_of, covered, streak in index.overlaps(owner[kept], gram[kept]):
+            hit = (2 * covered > index.lengths[row_of]) | (streak + self.n > self.long)
+            yield from zip(text_of[hit].tolist(), row_of[hit].tolist(), strict=True)
 
     def _is_whole(self, row: int, text: str) -> bool:
         return len(self._rows[row]) >= self.long and self._rows[row] in text
@@ -172,17 +175,29 @@ class _Index:
         ends = np.cumsum([len(text) + 1 for text in texts])
         return np.searchsorted(ends, at[found], side="right"), gram[found]
 
-    def overlaps(self, owner: _Ints, gram: _Ints) -> tuple[_Ints, _Ints, _Ints, _Ints]:
-        """(text, row, covered tokens of the row, longest streak of n-grams that follow each other in the row)."""
+    def overlaps(self, owner: _Ints, gram: _Ints) -> Iterator[tuple[_Ints, _Ints, _Ints, _Ints]]:
+        """(text, row, covered tokens of the row, longest streak of n-grams that follow each other in the row).
+
+        As many texts at a time as meet _PLACES in the rows together.
+        """
+        # A text of one word has the same n-gram at all of its places.
+        both = np.unique(owner * (len(self._keys) + 1) + gram)
+        owner, gram = np.divmod(both, len(self._keys) + 1)
+        places = np.cumsum(self._first[gram + 1] - self._first[gram])
+        last = np.flatnonzero(np.diff(owner, append=-1))  # of each text
+        groups = places[last] // _PLACES
+        cuts = 1 + last[np.flatnonzero(np.diff(groups, append=-1))]
+        for start, end in pairwise((0, *cuts.tolist())):
+            yield self._overlaps(owner[start:end], gram[start:end])
+
+    def _overlaps(self, owner: _Ints, gram: _Ints) -> tuple[_Ints, _Ints, _Ints, _Ints]:
         size = self._first[gram + 1] - self._first[gram]
         before = np.cumsum(size) - size
         slots = np.repeat(self._first[gram] - before, size) + np.arange(size.sum())
         width = len(self._row_at) + 1
-        pairs = np.unique(np.repeat(owner, size) * width + self._at[slots])
+        pairs = np.sort(np.repeat(owner, size) * width + self._at[slots])
         text, at = np.divmod(pairs, width)
         row = self._row_at[at]
-        if not len(pairs):
-            return text, row, row, row
         step = np.diff(at, prepend=-1)
         new = (np.diff(text, prepend=-1) != 0) | (np.diff(row, prepend=-1) != 0)
         start = np.flatnonzero(new)

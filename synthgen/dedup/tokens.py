@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 CJK = "\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD = re.compile(rf"[{CJK}]|[^\W_{CJK}]+")
 _ONE_CJK = re.compile(rf"[{CJK}]")
+_HALF_WIDTH_MARKS = "\uff9e\uff9f"  # of kana: letters by themselves, marks once normalised
 _ASCII_WORD = re.compile("[a-z0-9]+")
 
 
@@ -61,7 +62,7 @@ def _pieces(text: str) -> Iterator[tuple[int, int]]:
     for at in range(1, len(text)):
         character = text[at]
         # A mark may join what is before it past other marks.
-        if unicodedata.category(character).startswith("M"):
+        if unicodedata.category(character).startswith("M") or character in _HALF_WIDTH_MARKS:
             continue
         if character.isascii() or _stands_alone(text[start:at], character):
             yield start, at
@@ -71,6 +72,6 @@ def _pieces(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _stands_alone(before: str, character: str) -> bool:
-    """Not so a vowel of Hangul after its consonant, and the half-width sound mark of a kana."""
+    """Not so a vowel of Hangul after its consonant."""
     joined = unicodedata.normalize("NFKC", before + character)
     return joined == unicodedata.normalize("NFKC", before) + unicodedata.normalize("NFKC", character)
