@@ -88,3 +88,23 @@ def test_memory_does_not_grow_with_the_array(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 6_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_no_two_rows_of_an_array_have_one_place(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('[{"a":1},{"a":2}, {"a":3},\n{"a":4}\n,{"a":5},5,{"a":6}]')
+    found = [row.where.removeprefix(f"{path}:") for row in scan_rows(path)]
+    assert found == ["1", "1#2", "1#3", "2", "3", "3#6", "3#7"]
+
+
+def test_an_array_as_the_first_line_of_many_is_a_row_at_fault(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('[{"a":1}, 2]\n{"a":2}\n')
+    first, second = scan_rows(path)
+    assert isinstance(first, Fault)
+    assert first.where == f"{path}:1"
+    assert second == Row({"a": 2}, f"{path}:2")
+    path.write_text('[{"a":1}, {"a":2}]\n\n')
+    assert [row.fields for row in scan_rows(path) if isinstance(row, Row)] == [{"a": 1}, {"a": 2}]
+    path.write_text('[{"a":[1]\n}, {"a":2}]\n\n')
+    assert [row.fields for row in scan_rows(path) if isinstance(row, Row)] == [{"a": [1]}, {"a": 2}]

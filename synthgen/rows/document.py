@@ -30,12 +30,24 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 def is_document(path: Path) -> bool:
     """Whether the file is one JSON value, an array of rows or a single one, rather than JSON lines."""
+    lines = path.suffix.lower() != ".json"
     with opened(path) as file:
         while (head := file.read(1)).isspace():
             pass
-        rest = file.readline(MAX_LINE_BYTES) if head == b"{" and path.suffix.lower() == ".json" else b"}"
+        if head == b"[":
+            return not lines or _goes_on(head + file.readline(MAX_LINE_BYTES), file)
+        rest = file.readline(MAX_LINE_BYTES) if head == b"{" and not lines else b"}"
     # A line that closes what it opens is JSON lines, even where it is broken; one that does not is an object.
-    return head == b"[" or not rest.rstrip().endswith(b"}")
+    return not rest.rstrip().endswith(b"}")
+
+
+def _goes_on(line: bytes, file: BinaryIO) -> bool:
+    """Whether an array is no mere first line of others: that one is a row at fault."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return True
+    return not file.read(_PIECE_BYTES).strip()
 
 
 def document_rows(path: Path) -> Iterator[Row | Fault]:
@@ -51,7 +63,10 @@ def document_rows(path: Path) -> Iterator[Row | Fault]:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """A row as it stands, with what stands between the row before and it."""
+    """A row as it stands, with what stands between the row before and it.
+
+    `where` is `file:line`, with `#number` of the row where the row before begins on that line too.
+    """
 
     value: Any
     text: str
@@ -85,10 +100,15 @@ class Document:
     def _elements(self, text: _Text) -> Iterator[Element]:
         array = text.past("[")
         more = not (array and text.at_mark("]"))
+        number = line_before = 0
         while more:
             value, end = text.value()
             raw, before = text.text[text.at : end], text.text[text.start : text.at]
-            yield Element(value, raw, before, f"{self._path}:{text.line(text.at)}")
+            number, line = number + 1, text.line(text.at)
+            # An array on one line is as common as one with a line a row: there the line alone names none of them.
+            also = f"#{number}" if line == line_before else ""
+            yield Element(value, raw, before, f"{self._path}:{line}{also}")
+            line_before = line
             text.start = text.at = end
             more = array and text.past(",")
             if array and not more and not text.at_mark("]"):

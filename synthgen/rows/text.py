@@ -28,7 +28,7 @@ _MARKS = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a file; `where` is `file:line`, counted from 1."""
+    """One row of a file; `where` is `file:line`, counted from 1, and no two rows have the same."""
 
     fields: dict[str, Any]
     where: str
