@@ -13,7 +13,10 @@ from synthgen.types import Sample
 
 COLUMNS = ("instruction", "question", "prompt", "text", "messages", "conversations", "turns")
 _LISTS = ("messages", "conversations", "turns", "history")
-_GIVEN = ("input", "system", "system_prompt", "history", "context", "tools")
+_GIVEN = (
+    "input", "system", "system_prompt", "history", "context", "tools",
+    "image", "images", "video", "videos", "audio", "audios",
+)  # fmt: skip
 _ANSWERS = (
     "output", "answer", "response", "completion", "reference", "chosen", "rejected", "label", "instances",
 )  # fmt: skip
@@ -31,7 +34,7 @@ def texts_of(fields: Mapping[str, Any], column: str | None = None, *, less: str 
     column = column or prompt_column(fields)
     if column is None or (value := fields.get(column)) is None:
         return None
-    turns = list(_turns(_listed(value, column)))
+    turns, others = _read(_listed(value, column))
     beside = [_plain(fields[name]) for name in _GIVEN if name != column and fields.get(name)]
     answers = [name for name in _ANSWERS if name not in (column, less) and fields.get(name) is not None]
     if not turns:
@@ -39,7 +42,7 @@ def texts_of(fields: Mapping[str, Any], column: str | None = None, *, less: str 
         answers = answers or [name for name in fields if name not in taken and fields[name] is not None]
         return Texts(_plain(value), "\n".join(beside), "\n".join(_plain(fields[name]) for name in answers))
     asked = [text for role, text in turns if role in _USERS]
-    beside += [text for role, text in turns if role in _SYSTEMS]
+    beside += [*others, *(text for role, text in turns if role in _SYSTEMS)]
     said = [text for role, text in turns if role not in (*_USERS, *_SYSTEMS)]
     if isinstance(split := fields.get("input_split"), list) and len(split) == 2:  # how our own format keeps an input
         asked, beside = [_plain(split[0])], [_plain(split[1]), *beside, *asked[:-1]]
@@ -59,7 +62,7 @@ def user_turns(fields: Mapping[str, Any], column: str | None = None) -> list[str
     texts = texts_of(fields, column)
     if column is None or texts is None:
         return []
-    if said := [text for role, text in _turns(_listed(fields[column], column)) if role in _USERS]:
+    if said := [text for role, text in _read(_listed(fields[column], column))[0] if role in _USERS]:
         return said
     given = fields.get("input") if column != "input" else None
     pairs = _listed(fields.get("history"), "history")
@@ -70,7 +73,7 @@ def user_turns(fields: Mapping[str, Any], column: str | None = None) -> list[str
 def answers(fields: Mapping[str, Any], column: str | None = None) -> list[str]:
     """What is answered, turn by turn and in the columns that are called so."""
     column = column or prompt_column(fields)
-    turns = _turns(_listed(fields.get(column or ""), column or ""))
+    turns, _ = _read(_listed(fields.get(column or ""), column or ""))
     said = [text for role, text in turns if role not in (*_USERS, *_SYSTEMS)]
     there = [fields.get(name) for name in (*_ANSWERS, *_SOLUTIONS) if name != column]
     return [*said, *(text for value in there for text in _each(value))]
@@ -103,19 +106,32 @@ def _listed(value: Any, column: str) -> Any:
     return value
 
 
-def _turns(value: Any) -> Iterator[tuple[str, str]]:
-    """(role, text) of each turn of a conversation in OpenAI's or ShareGPT's keys; bare texts are the user's."""
+def _read(value: Any) -> tuple[list[tuple[str, str]], list[str]]:
+    """(role, text) of each turn of a conversation in OpenAI's or ShareGPT's keys, and what is no text, an image say.
+
+    Bare texts are the user's.
+    """
     if isinstance(value, list) and value and all(isinstance(inner, list) for inner in value):
         value = [turn for inner in value for turn in inner]
+    turns: list[tuple[str, str]] = []
+    others: list[str] = []
     if not isinstance(value, list) or not all(isinstance(turn, str | Mapping) for turn in value):
-        return
+        return turns, others
     for turn in value:
         if isinstance(turn, str):
-            yield "user", turn
+            turns.append(("user", turn))
             continue
-        role, text = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
-        calls = turn.get("tool_calls")
-        yield str(role), "\n".join(_plain(part) for part in (text, calls) if part is not None)
+        role, content = str(turn.get("role", turn.get("from"))), turn.get("content", turn.get("value"))
+        said = []
+        for part in [*(content if isinstance(content, list) else [content]), turn.get("tool_calls")]:
+            # OpenAI's API takes a list of parts too: as JSON the names of its keys would be most of a short text.
+            text = part.get("text") if isinstance(part, Mapping) and isinstance(content, list) else part
+            if text is None and part is not None and role in _USERS:
+                others.append(_plain(part))
+            elif part is not None:
+                said.append(_plain(part if text is None else text))
+        turns.append((role, "\n".join(said)))
+    return turns, others
 
 
 def _plain(value: Any) -> str:
