@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 import pytest
 from test_formats import ALL, LONG, PARALLEL, PLAIN, SHARED, SPLIT, TOOLS, said
 
-from synthgen.errors import StoreError
+from synthgen.errors import StoreError, UsageError
 from synthgen.formats import formats, open_format, read_samples
 from synthgen.formats.card import card, dataset_info
 from synthgen.formats.write import CannotCarryError, replacing, write_bytes, write_samples
@@ -197,6 +198,27 @@ def test_a_read_only_folder_is_told(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(StoreError, match="permission denied"):
         write_bytes(tmp_path / "a.jsonl", b"x")
+
+
+def test_a_device_or_a_pipe_stays_what_it_is(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null.jsonl").symlink_to("/dev/null")
+    for path in (tmp_path / "pipe", tmp_path / "null.jsonl"):
+        with pytest.raises(UsageError, match="a device or a pipe"):
+            write_bytes(path, b"x")
+    assert (tmp_path / "pipe").is_fifo()
+    assert Path("/dev/null").is_char_device()
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    left = [tmp_path / f".{name}.{number}.tmp" for name in ("a.jsonl", "b.jsonl") for number in (4_194_305, 7)]
+    for one in left:
+        one.write_bytes(b"half")
+    with left[1].open("rb") as another:
+        fcntl.flock(another, fcntl.LOCK_EX)
+        write_bytes(path, b"x")
+    assert sorted(tmp_path.iterdir()) == sorted([path, *left[1:]])
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:

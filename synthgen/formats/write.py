@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import glob
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from synthgen.errors import StoreError, SynthgenError
+from synthgen.errors import StoreError, SynthgenError, UsageError
 from synthgen.formats import Format
 from synthgen.formats.turns import to_json
 from synthgen.rows.text import texts
@@ -158,6 +160,12 @@ def write_bytes(path: Path, data: bytes) -> None:
         write(data)
 
 
+def check_place(path: Path) -> None:
+    """Raises UsageError for a device or a pipe: a file would take its place, and `/dev/null` be gone."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UsageError(f"{path}: is a device or a pipe; give the name of a file")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Callable[[bytes], object]]:
     """A function that takes the new bytes of the file; they are there under its name at the end, or never."""
@@ -179,9 +187,20 @@ class _Temporary:
         self._path = path
         self._target = path.resolve()  # a link stays a link
         self._name = self._target.with_name(f".{self._target.name}.{os.getpid()}.tmp")
+        check_place(path)
         with _told(path):
             self._target.parent.mkdir(parents=True, exist_ok=True)
+            self._clear()
             self._file = self._name.open("wb")
+        with suppress(OSError):  # there are file systems without locks, where nothing is cleared either
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _clear(self) -> None:
+        """Remove what processes that were killed have left; what another is writing now is locked."""
+        for left in self._target.parent.glob(f".{glob.escape(self._target.name)}.*.tmp"):
+            with suppress(OSError), left.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                left.unlink()
 
     def write(self, data: bytes) -> None:
         with _told(self._path):
@@ -192,8 +211,8 @@ class _Temporary:
         with _told(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
+            self._name.replace(self._target)  # before it is closed, which ends the lock
             self._file.close()
-            self._name.replace(self._target)
 
     def abandon(self) -> None:
         """Closing flushes, and fails again on a full disk: the first error has been told."""
