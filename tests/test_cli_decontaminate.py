@@ -242,6 +242,23 @@ def test_questions_by_the_names_that_benchmarks_give_them(tmp_path: Path) -> Non
     assert said == [["a b"]] * 4 + [["a\nb"], ["a b"], ["a", "b"]]
 
 
+def test_a_benchmark_is_not_overwritten_by_evidence(run: Callable[..., Result], tmp_path: Path) -> None:
+    result(run("train.jsonl", "--against", "bench.jsonl", "-o", "b.jsonl", "--json"))
+    before = evidence(tmp_path)
+    done = run("train.jsonl", "--against", "contaminated.jsonl", "-o", "b.jsonl")
+    assert done.returncode == 2
+    assert "contaminated.jsonl: is read, and the evidence gets this name" in done.stderr
+    assert evidence(tmp_path) == before
+
+
+def test_rows_of_a_benchmark_on_one_line_are_counted_each(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", [{"text": CLIPS}, {"text": ZH}])
+    (tmp_path / "bench.json").write_text(json.dumps([{"question": CLIPS}, {"question": ZH}, {"question": "else?"}]))
+    done = synthgen("decontaminate", "train.jsonl", "--against", "bench.json", "-o", "b.jsonl", "--json", cwd=tmp_path)
+    assert result(done)["benchmarks"]["bench.json"]["rows_hit"] == 2
+    assert [row["benchmark_row"] for row in evidence(tmp_path)] == ["1", "1#2"]
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from synthgen.cleaning.benchmarks import PROMPTS, Benchmarks, Said, places, said
-from synthgen.cleaning.copying import Files, check_evidence
+from synthgen.cleaning.copying import Files, check_evidence, identity
 from synthgen.cleaning.deduplicating import Told
 from synthgen.cleaning.texts import COLUMNS
 from synthgen.dedup.decontam import Common, Hit
@@ -136,12 +136,10 @@ class Decontamination:
         found = self.counts
         if out is not None:
             self._files.check(out)
-            check_evidence(out, EVIDENCE, "decontaminate")
+            self._check_places(out)
         for place in places(self._against):
             if self._files.reads(place):
                 raise UsageError(f"{place}: would be held against itself; give it once")
-            if out is not None and out.exists() and Path(place).exists() and out.samefile(place):
-                raise UsageError(f"{out}: is a benchmark; give another -o")
         benchmarks = Benchmarks(self._against, self._columns)
         found.short_answers = benchmarks.short_answers
         found.benchmarks = {name: Met(rows) for name, rows in benchmarks.rows.items()}
@@ -164,6 +162,20 @@ class Decontamination:
                 with replacing(out) as copy:
                     self._files.copy(lambda number: number not in self._hit, copy)
         return found
+
+    def _check_places(self, out: Path) -> None:
+        """Raises UsageError where OUT or the evidence would take the place of what is read."""
+        benchmarks = {identity(place) for place in places(self._against)}
+        if identity(str(out)) in benchmarks:
+            raise UsageError(f"{out}: is a benchmark; give another -o")
+        columns = ("row", "column", "benchmark", "benchmark_row", "by", "span")
+        check_evidence(
+            out,
+            EVIDENCE,
+            "decontaminate",
+            columns,
+            lambda path: self._files.reads(path) or identity(path) in benchmarks,
+        )
 
     def _rows(self) -> Iterator[tuple[int, str, Said]]:
         """Rows that have text; all others are kept and counted."""

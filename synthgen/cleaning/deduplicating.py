@@ -112,7 +112,9 @@ class Deduplication:
             write: Callable[[bytes], object] = lambda _: None  # noqa: E731
             if out is not None:
                 self._files.check(out)
-                check_evidence(out, EVIDENCE, "dedup")
+                check_evidence(
+                    out, EVIDENCE, "dedup", ("row", "nearest", "score", "level", "dropped"), self._files.reads
+                )
                 write = stack.enter_context(replacing(out.parent / EVIDENCE))
             for number, where, verdict in self._found():
                 self._count(number, where, verdict, write)
