@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,9 +127,21 @@ def test_parquet_keeps_schema_metadata_and_compression(tmp_path: Path) -> None:
     assert pq.read_table(out).to_pylist() == [*rows[::2], rows[1]]
     assert pq.ParquetFile(out).schema_arrow.equals(pq.ParquetFile(path).schema_arrow, check_metadata=True)
     assert pq.ParquetFile(out).metadata.row_group(0).column(0).compression == "GZIP"
+    plain = parquet(tmp_path / "plain.parquet", rows, compression="none")
+    out.write_bytes(copied([plain]))
+    assert pq.ParquetFile(out).metadata.row_group(0).column(0).compression == "UNCOMPRESSED"
     other = parquet(tmp_path / "c.parquet", [{"q": "text"}])
     with pytest.raises(UsageError, match=r"c.parquet: other columns than .*a.parquet"):
         copied([path, other])
+
+
+def test_parquet_with_a_damaged_page_is_told(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "a.parquet", [{"q": f"text {n * n}"} for n in range(500)], compression="snappy")
+    data = bytearray(path.read_bytes())
+    data[100:300] = bytes(range(200))
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match=r"a.parquet: a part of it cannot be read .*is the file whole\?"):
+        list(Files([path]).rows())
 
 
 def test_kinds_do_not_mix_and_nothing_is_given_twice(tmp_path: Path) -> None:
@@ -139,6 +152,8 @@ def test_kinds_do_not_mix_and_nothing_is_given_twice(tmp_path: Path) -> None:
         Files([a, b])
     with pytest.raises(UsageError, match=r"a.jsonl: given twice"):
         Files([a, tmp_path / "." / "a.jsonl"])
+    with pytest.raises(UsageError, match=r"hf:owner/name: given twice"):
+        Files(["hf:owner/name", "hf:owner/name"])
     b.write_text('{"a": 1}\n{"a": 2}\n')  # JSON lines, whatever the name says
     assert copied([a, b]) == b'{"a":1}\n{"a": 1}\n{"a": 2}\n'
 
@@ -160,6 +175,12 @@ def test_out_is_refused(tmp_path: Path, out: str, said: str) -> None:
     (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(UsageError, match=said):
         Files([a]).check(tmp_path / out)
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(UsageError, match="a device or a pipe"):
+        Files([a]).check(tmp_path / "pipe.jsonl")
+    with pytest.raises(UsageError, match="a pipe or a device; write what comes out"):
+        Files([tmp_path / "pipe.jsonl"])
+    (tmp_path / "pipe.jsonl").unlink()
     Files([a]).check(tmp_path / "new.jsonl")
     with pytest.raises(UsageError, match="lies in the folder that is read"):
         Files([tmp_path]).check(tmp_path / "new.jsonl")
@@ -236,6 +257,18 @@ def test_real_files_are_copied_to_the_byte(shared_data: Path) -> None:
         ({"conversations": [{"from": "human", "value": "U"}], "chosen": "C", "rejected": "R"}, "U", "", "C\nR"),
         ({"conversations": '[{"from": "human", "value": "U"}, {"from": "gpt", "value": "A"}]'}, "U", "", "A"),
         ({"turns": ["one", "two"]}, "one\ntwo", "", ""),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "U"}, {"type": "image", "url": "i"}]},
+                          {"role": "assistant", "content": [{"type": "text", "text": "A"}, {"type": "refusal"}]}]},
+            "U", '{"type": "image", "url": "i"}', 'A\n{"type": "refusal"}',
+        ),
+        (
+            {"messages": [{"role": "user", "content": "U"},
+                          {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
+                          {"role": "tool", "content": {"text": 3}}]},
+            "U", "", '[{"id": "1"}]\n{"text": 3}',
+        ),
+        ({"prompt": "U", "images": ["a.png"], "response": "A"}, "U", '["a.png"]', "A"),
         ({"question": [[{"role": "user", "content": "U"}]]}, "U", "", ""),
         ({"prompt": 7, "completion": True}, "7", "", "true"),
     ],

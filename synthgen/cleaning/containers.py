@@ -178,7 +178,8 @@ class Parquet:
 
         first = _open_parquet(self._paths[0])
         column = first.metadata.row_group(0).column(0) if first.metadata.num_row_groups else None
-        compression = column.compression if column is not None else "snappy"
+        compression = column.compression if column is not None else "SNAPPY"
+        compression = "NONE" if compression == "UNCOMPRESSED" else compression  # one word to read, another to write
         number = 0
         with ParquetWriter(_Sink(write), first.schema_arrow, compression=compression) as writer:
             for path in self._paths:

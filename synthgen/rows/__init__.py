@@ -50,6 +50,8 @@ def row_files(path: Path) -> list[Path]:
         raise UsageError(f"{path}: permission denied; make it readable (chmod +r)") from None
     if path.suffix.lower() not in _READERS:
         raise UsageError(f"{path}: cannot read rows from this kind of file; it takes {', '.join(_READERS)}")
+    if not path.is_file():  # rows are read more than once
+        raise UsageError(f"{path}: is a pipe or a device; write what comes out of it to a file, and give that")
     return [path]
 
 

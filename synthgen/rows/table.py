@@ -62,10 +62,20 @@ def parquet_rows(path: Path) -> Iterator[Row | Fault]:
     """`file:row` instead of a line: parquet has none."""
     with _parquet_file(path) as file:
         number = 0
-        for batch in file.iter_batches(batch_size=1000):
-            for value in batch.to_pylist():
+        for values in _batches(file, path):
+            for value in values:
                 number += 1
                 yield checked(value, f"{path}:{number}", maybe_nul=True)
+
+
+def _batches(file: Any, path: Path) -> Iterator[list[Any]]:
+    from pyarrow import ArrowException
+
+    try:
+        for batch in file.iter_batches(batch_size=1000):
+            yield batch.to_pylist()
+    except (ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8, dates beyond Python's
+        raise UsageError(f"{path}: a part of it cannot be read ({_first_line(error)}); is the file whole?") from None
 
 
 def _parquet_file(path: Path) -> Any:
