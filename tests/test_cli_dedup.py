@@ -228,6 +228,7 @@ def test_a_run_folder_comes_out_as_samples(tmp_path: Path) -> None:
         (["--threshold", "abc"], "--threshold abc: a number such as 0.7 is expected"),
         (["--threshold", "nan"], "--threshold nan: a number such as 0.7 is expected"),
         (["--threshold", "1/0"], "--threshold 1/0: a number such as 0.7 is expected"),
+        (["--threshold", "0." + "3" * 5000], "a number such as 0.7 is expected"),
         (["--threshold", "0.8", "--method", "exact"], "exact has none"),
         (["--method", "rogue"], "no method is called 'rogue'; did you mean rouge?"),
         (["--method", ""], "--method: name at least one"),
@@ -238,6 +239,7 @@ def test_a_run_folder_comes_out_as_samples(tmp_path: Path) -> None:
         (["-o", "a.jsonl"], "a.jsonl: is the file that is read"),
         (["-o", "b.csv"], "b.csv: must end in .jsonl or .ndjson or .json"),
         (["-o", "duplicates.jsonl"], "the evidence gets this name"),
+        (["-o", f"{'x' * 300}.jsonl"], "the name is too long for a file"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_all_as_it_was(tmp_path: Path, args: list[str], said: str) -> None:
@@ -273,14 +275,51 @@ def test_a_file_at_fault_is_told_and_nothing_is_written(tmp_path: Path, name: st
 
 def test_evidence_of_another_kind_is_not_overwritten(tmp_path: Path) -> None:
     source = write(tmp_path / "a.jsonl", ROWS)
-    (tmp_path / "duplicates.jsonl").write_text('{"mine": 1}\n')
-    done = synthgen("dedup", source, "-o", "b.jsonl", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "duplicates.jsonl: is there and no evidence of dedup" in done.stderr
-    assert not (tmp_path / "b.jsonl").exists()
+    for other in ('{"mine": 1}\n', '{"row":1}\n', '{"row":', "[1]\n"):
+        (tmp_path / "duplicates.jsonl").write_text(other)
+        done = synthgen("dedup", source, "-o", "b.jsonl", cwd=tmp_path)
+        assert done.returncode == 2
+        assert "duplicates.jsonl: is there and no evidence of dedup" in done.stderr
+        assert not (tmp_path / "b.jsonl").exists()
     (tmp_path / "duplicates.jsonl").unlink()
     for _ in range(2):  # its own it replaces
         result(synthgen("dedup", source, "-o", "b.jsonl", "--json", cwd=tmp_path))
+    done = synthgen("dedup", "duplicates.jsonl", "-o", "c.jsonl", cwd=tmp_path)  # not where it is read
+    assert (done.returncode, len(evidence(tmp_path))) == (2, 4)
+    assert "duplicates.jsonl: is read, and the evidence gets this name" in done.stderr
+
+
+def test_rows_of_an_array_on_one_line_are_told_apart(tmp_path: Path) -> None:
+    words = "how long does a train take to cross the bridge when it is late and it rains".split()
+    texts = [" ".join([f"w{n}{i}" for i in range(20)] + words) for n in range(40)]
+    rows = [{"text": text} for text in texts + [f"{text} today" for text in texts]]
+    for name, indent in (("one.json", None), ("many.json", 1)):
+        (tmp_path / name).write_text(json.dumps(rows, indent=indent))
+        found = result(synthgen("dedup", name, "-o", f"out/{name}", "--method", "minhash", "--json", cwd=tmp_path))
+        assert found["dropped"] == {"minhash": 40}
+        if name == "one.json":
+            met = {(row["row"], row["nearest"]) for row in evidence(tmp_path / "out")}
+    assert met == {(f"one.json:1#{n + 41}", f"one.json:1#{n + 1}" if n else "one.json:1") for n in range(40)}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_stdout_on_a_full_disk_is_one_line_and_the_files_are_there(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.jsonl", ROWS)
+    command = [sys.executable, "-m", "synthgen", "dedup", str(source), "-o", "b.jsonl"]
+    for more in ([], ["--json"]):
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [*command, *more],
+                cwd=tmp_path,
+                env=environment(),
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert (done.returncode, len(done.stderr.splitlines())) == (3, 1)
+        assert "is full" in done.stderr
+        assert len(lines(tmp_path / "b.jsonl")) == 4
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -15,7 +16,7 @@ import click
 from synthgen import __version__
 from synthgen.cli import decontaminate, dedup, doctor, export, generate, job, listing, look, serve
 from synthgen.cli.say import fault
-from synthgen.errors import SynthgenError
+from synthgen.errors import StoreError, SynthgenError, UsageError
 
 _COMMANDS = (
     generate.generate, job.run, look.status, look.report, look.show, export.export, dedup.dedup,
@@ -111,7 +112,21 @@ def run(args: list[str] | None = None) -> int:
         return 0
     except SystemExit:  # click's own way out of a closed pipe
         return 0
+    except OSError as error:
+        return _refused(error)
     return result if isinstance(result, int) else 0
+
+
+def _refused(error: OSError) -> int:
+    """What the system says to a name that was given, or to stdout: nothing else is written without `StoreError`."""
+    if error.errno == errno.ENAMETOOLONG:
+        fault(f"{str(error.filename)[:80]}…: the name is too long for a file; give a shorter one")
+        return UsageError.exit_code
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename is not None:
+        raise error
+    fault("the disk that takes what is printed here is full; free some space and give the same command again")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return StoreError.exit_code
 
 
 def _check_text(args: list[str]) -> None:

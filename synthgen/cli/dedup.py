@@ -27,12 +27,13 @@ def _threshold(ctx: click.Context, param: click.Parameter, text: str | None) -> 
         return None
     try:
         size = float(text)  # first: of 1e999999999 a fraction would fill the memory
-    except ValueError:
+        found = Fraction(text) if 0 < size <= 1 else Fraction(0)
+    except ValueError:  # of a fraction: thousands of digits
         size = math.nan
     if math.isnan(size):
-        raise click.UsageError(f"--threshold {text}: a number such as 0.7 is expected")
-    if not 0 < size <= 1 or (found := Fraction(text)) > 1:
-        raise click.UsageError(f"--threshold {text}: it must be above 0 and at most 1")
+        raise click.UsageError(f"--threshold {text[:40]}: a number such as 0.7 is expected")
+    if not 0 < found <= 1:
+        raise click.UsageError(f"--threshold {text[:40]}: it must be above 0 and at most 1")
     return found
 
 
