@@ -232,13 +232,29 @@ def test_a_folder_of_benchmarks_and_files_of_one_name(run: Callable[..., Result]
     assert found["benchmarks"]["other.csv"]["examples"][0]["benchmark_row"] == "2"
 
 
+def test_rows_of_a_benchmark_on_one_line_are_told_apart(run: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "bench.json").write_text(json.dumps(BENCH))
+    met = result(run("train.jsonl", "--against", "bench.json", "--json"))["benchmarks"]["bench.json"]
+    assert (met["rows"], met["rows_hit"]) == (3, 3)
+    assert [one["benchmark_row"] for one in met["examples"]] == ["1", "1#2", "1#3"]
+
+
+@pytest.mark.parametrize("place", ["made", "made/", "./made"])
+def test_a_run_is_a_benchmark_however_it_is_spelled(run: Callable[..., Result], tmp_path: Path, place: str) -> None:
+    made = synthgen("generate", "alpaca", "--count", "2", "--out", "made", "--quiet", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    found = result(run("made/alpaca.jsonl", "--against", place, "--json"))
+    assert found["benchmarks"] == {"made": found["benchmarks"]["made"]}
+    assert found["benchmarks"]["made"]["rows_hit"] == 2
+
+
 def test_questions_by_the_names_that_benchmarks_give_them(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [
         {"Question": "a b"}, {"problem": "a b", "level": "5"}, {"ctx": "a b"}, {"messages": [{"role": "user", "content": "a b"}]},
         {"instruction": "a", "input": "b"}, {"conversations": '[{"from": "human", "value": "a b"}]'},
         {"instruction": "b", "history": [["a", "x"]]},
     ]  # fmt: skip
-    said = [list(one.said["prompts"]) for one in questions([write(tmp_path / "b.jsonl", rows)])]
+    said = [list(one.said["prompts"]) for one in questions([str(write(tmp_path / "b.jsonl", rows))])]
     assert said == [["a b"]] * 4 + [["a\nb"], ["a b"], ["a", "b"]]
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from command import synthgen
 
+from synthgen.cli.job import _Options
 from synthgen.jobs.mixing import Mixing, shares_of
 from synthgen.jobs.plan import MixStep, Part, Source
+from synthgen.jobs.reading import read_job
 from synthgen.report import Summary
 
 WORDS = "river castle bread winter music doctor garden engine letter market forest teacher island winter silver".split()
@@ -162,7 +166,7 @@ def test_benchmark_rows_stay_out_in_both_languages(tmp_path: Path) -> None:
             row(4, "Name a river that crosses a border."),
         ],
     )
-    one = step(tmp_path, {source: 1.0}, against=(Path(bench),))
+    one = step(tmp_path, {source: 1.0}, against=(bench,))
     _, summary, said = mixed(one)
     assert said == ["Name a river that crosses a border."]
     assert summary.falls.rejected == {"contaminated": 3}
@@ -237,11 +241,25 @@ def test_every_command_reads_a_mix_as_a_run(tmp_path: Path) -> None:
     assert about["sources"] == {"a.jsonl": {"rows": 3, "drawn": 3, "share": "1", "most": None}}
 
 
+def test_a_benchmark_of_the_hub_keeps_its_rows_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = row(1)["instruction"]
+    hub = ModuleType("datasets")
+    hub.load_dataset = lambda name, **more: [{"question": said}] if name == "some/bench" else []  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "datasets", hub)
+    write(tmp_path / "a.jsonl", [row(1), row(2)])
+    text = "steps: [{id: m, mix: {a.jsonl: 1}, decontaminate: ['hf:some/bench:test']}]"
+    (tmp_path / "job.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    (one,) = read_job(Path("job.yaml"), _Options(), ()).steps
+    assert isinstance(one, MixStep)
+    assert mixed(one)[2] == [row(2)["instruction"]]
+
+
 def test_a_benchmark_row_inside_a_longer_turn_is_named_with_what_matched(tmp_path: Path) -> None:
     asked = "Natalia sold clips to 48 of her friends in April. How many did she sell in May?"
     bench = write(tmp_path / "bench.jsonl", [{"turns": ["Write about a trip to Hawaii.", asked]}])
     source = write(tmp_path / "a.jsonl", [row(1), row(2, f"Think first, then solve this: {asked} Show every step.")])
-    one = step(tmp_path, {source: 1.0}, against=(Path(bench),))
+    one = step(tmp_path, {source: 1.0}, against=(bench,))
     assert mixed(one)[2] == [row(1)["instruction"]]
     (rejected,) = [json.loads(line) for line in (one.folder / "rejected.jsonl").read_text().splitlines()]
     assert rejected["task"] == "a:2"

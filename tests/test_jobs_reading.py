@@ -118,6 +118,7 @@ STEPS = [
     ("steps: [{id: a, mix: {own.jsonl: 1}, count: 0}]", "count must be at least 1"),
     ("steps: [{id: a, mix: {own.jsonl: 1}, dedup: [rogue]}]", "no method is called 'rogue'; did you mean rouge?"),
     ("steps: [{id: a, mix: {own.jsonl: 1}, decontaminate: [gone.jsonl]}]", "decontaminate: gone.jsonl: no such file"),
+    ("steps: [{id: a, mix: {one.jsonl: 1}, decontaminate: [own.jsonl, ./own.jsonl]}]", "decontaminate: own.jsonl: given twice as a benchmark"),
     ("steps: [{id: a, mix: {own.jsonl: 1}, export: {alpacca: x}}]", "no format is called 'alpacca'"),
     ("steps: [{id: a, mix: {own.jsonl: 1}, export: {alpaca: .}}]", "is a folder"),
     ("steps: [{id: a, mix: {own.jsonl: 1}, export: {alpaca: own.jsonl}}]", "step 'a' reads own.jsonl, which it makes itself"),
@@ -277,4 +278,4 @@ def test_what_a_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("own.jsonl", 1.0, 30),
     ]
     assert (train.reads, train.count, train.seed) == (("tasks", "answers"), 10, 7)
-    assert (train.dedup, train.against) == (("exact", "rouge"), (Path("bench"),))
+    assert (train.dedup, train.against) == (("exact", "rouge"), ("bench",))

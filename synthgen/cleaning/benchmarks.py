@@ -42,7 +42,7 @@ class Question:
     said: Said
 
 
-def questions(sources: Sequence[str | Path], columns: Sequence[str] = (PROMPTS,)) -> Iterator[Question]:
+def questions(sources: Sequence[str], columns: Sequence[str] = (PROMPTS,)) -> Iterator[Question]:
     """The rows of files, folders, runs and `hf:owner/name`. Raises UsageError at the first that holds no prompt."""
     names = _names(sources)
     for source in sources:
@@ -71,14 +71,14 @@ def _question(row: Row, columns: Sequence[str]) -> dict[str, list[str]]:
     return {column: found[column] for column in columns}
 
 
-def _names(sources: Sequence[str | Path]) -> dict[str, str]:
+def _names(sources: Sequence[str]) -> dict[str, str]:
     """What each file is called in a report: its name, or its path where two have one name."""
     files = places(sources)
     count = Counter(Path(file).name for file in files)
     return {file: Path(file).name if count[Path(file).name] == 1 else file for file in files}
 
 
-def places(sources: Sequence[str | Path]) -> list[str]:
+def places(sources: Sequence[str]) -> list[str]:
     """The files, runs and `hf:owner/name` that the sources stand for; UsageError where one comes twice."""
     found: dict[str, str] = {}
     for source in sources:
@@ -90,11 +90,12 @@ def places(sources: Sequence[str | Path]) -> list[str]:
     return list(found.values())
 
 
-def _files(source: str | Path) -> list[str]:
+def _files(source: str) -> list[str]:
+    """As their rows are named."""
+    if source.startswith("hf:"):
+        return [source]
     path = Path(source)
-    if str(source).startswith("hf:") or output.is_run(path):
-        return [str(source)]
-    return [str(file) for file in row_files(path)]
+    return [str(path)] if output.is_run(path) else [str(file) for file in row_files(path)]
 
 
 class Benchmarks:
@@ -103,7 +104,7 @@ class Benchmarks:
     Of answers only those count that are long enough for a run of their own: `18` is the answer to many questions.
     """
 
-    def __init__(self, sources: Sequence[str | Path], columns: Sequence[str] = (PROMPTS,)) -> None:
+    def __init__(self, sources: Sequence[str], columns: Sequence[str] = (PROMPTS,)) -> None:
         self.columns = tuple(columns)
         self.rows: Counter[str] = Counter()  # by benchmark
         self.short_answers = 0

@@ -64,5 +64,5 @@ def check_files(steps: Sequence[Step], faults: Faults) -> None:
 def _places(step: Step) -> Sequence[str]:
     """What lies on the disk and is read."""
     if isinstance(step, MixStep):
-        return [part.source.place for part in step.parts] + [str(path) for path in step.against]
+        return [part.source.place for part in step.parts] + list(step.against)
     return [*step.wish.input, *step.wish.seeds, *map(str, step.wish.novel_against)]

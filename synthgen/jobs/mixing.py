@@ -180,7 +180,7 @@ class Mixing:
             },
             "dedup": list(step.dedup),
             "embedding": step.embedded_by,
-            "decontaminate": [str(path) for path in step.against],
+            "decontaminate": list(step.against),
             "export": {name: str(path) for name, path in step.export.items()},
             "seed": step.seed,
             "version": __version__,

@@ -90,7 +90,7 @@ class MixStep:
     count: int | None = None
     dedup: tuple[str, ...] = ()
     embedding: Model | None = None
-    against: tuple[Path, ...] = ()
+    against: tuple[str, ...] = ()  # files, folders, runs, hf:owner/name
     export: Mapping[str, Path] = field(default_factory=dict)
     command: tuple[str, ...] = ()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import click
 
 from synthgen import output, recipes
 from synthgen.backends import ModelSpec, open_backends
-from synthgen.cleaning.benchmarks import questions
+from synthgen.cleaning.benchmarks import places, questions
 from synthgen.dedup.greedy import EXACT, METHODS, SEMANTIC
 from synthgen.errors import SynthgenError, UsageError
 from synthgen.formats import open_format
@@ -227,21 +228,34 @@ def read_mix(name: str, one: Value, names: Sequence[str], state: Reading) -> tup
     embedding = state.models.get(EMBEDDING) if SEMANTIC in dedup else None
     if SEMANTIC in dedup:
         _check_embedding(embedding, found["dedup"].line, state)
-    against = texts(found.get("decontaminate"), "decontaminate", faults)
-    for place in against:
-        try:
-            deque(questions([place]), maxlen=0)
-        except UsageError as error:
-            faults.add(found["decontaminate"].line, f"decontaminate: {error}")
+    against = _against(found.get("decontaminate"), faults)
     export = _export(found.get("export"), faults)
     if len(faults.found) > before or not name:
         return None, reads
     step = MixStep(
         name, one.line, state.folder / name, parts, reads,
         int(state.seed if seed is None else seed), None if count is None else int(count),
-        dedup, embedding, tuple(map(Path, against)), export, state.command,
+        dedup, embedding, against, export, state.command,
     )  # fmt: skip
     return step, reads
+
+
+def _against(value: Value | None, faults: Faults) -> tuple[str, ...]:
+    """The benchmarks, of which each can be read and none comes twice."""
+    found = texts(value, "decontaminate", faults)
+    if value is None:
+        return ()
+    checks: list[Callable[[], object]] = [partial(places, found), *(partial(_read_whole, one) for one in found)]
+    for check in checks:
+        try:
+            check()
+        except UsageError as error:  # both say the same of a file that is not there, and it is told once
+            faults.add(value.line, f"decontaminate: {error}")
+    return found
+
+
+def _read_whole(place: str) -> None:
+    deque(questions([place]), maxlen=0)
 
 
 def _check_embedding(model: Model | None, line: int, state: Reading) -> None:
