@@ -110,6 +110,18 @@ def test_its_cost_is_the_jobs(fake: FakeEmbeddings, tmp_path: Path) -> None:
     assert 64 < sum(fake.asked.values()) < 400
 
 
+def test_dollars_need_the_price_of_this_model_alone(fake: FakeEmbeddings, tmp_path: Path) -> None:
+    texts = [f"{n} " + "word " * 100 for n in range(700)]
+    job(tmp_path, texts, model(fake), budget="{usd: 0.02}")
+    done = synthgen("run", "job.yaml", cwd=tmp_path)
+    assert (done.returncode, fake.requests) == (2, 0)
+    assert "budget: usd needs the price of a model" in done.stderr
+    job(tmp_path, texts, model(fake, ", price: {in: 1, out: 0}"), budget="{usd: 0.02}")
+    done = synthgen("run", "job.yaml", cwd=tmp_path)
+    assert done.returncode == 6, done.stderr
+    assert "of $0.02" in done.stderr
+
+
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     out = job(tmp_path, TEXTS, "models: {embedding: {model: x, base_url: http://127.0.0.1:1/v1}}")
     done = synthgen("run", "job.yaml", cwd=tmp_path)

@@ -34,13 +34,19 @@ def read_job(path: Path, options: Options, command: Sequence[str]) -> Job:
     budget = numbers(found.get("budget"), "budget", _BUDGET_KEYS, faults)
     state.models = _models(found.get("models"), faults)
     steps = _steps(found.get("steps"), top, state)
-    priced = any(isinstance(step, RecipeStep) and step.wish.prices for step in steps)
-    if "usd" in budget and not priced:
+    if "usd" in budget and not any(map(_priced, steps)):
         faults.add(
             found["budget"].line, "budget: usd needs the price of a model; give models: ... price: {in: 0.15, out: 0.6}"
         )
     faults.raise_any()
     return Job(name, state.folder, steps, budget)
+
+
+def _priced(step: Step) -> bool:
+    """Whether the dollars of something that the step asks can be counted."""
+    if isinstance(step, RecipeStep):
+        return bool(step.wish.prices)
+    return step.embedding is not None and step.embedding.price is not None
 
 
 def _steps(value: Value | None, top: Value, state: Reading) -> tuple[Step, ...]:
