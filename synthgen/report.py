@@ -254,6 +254,21 @@ def print_samples(rows: Sequence[Mapping[str, Any]]) -> None:
         out.print()
 
 
+def print_pairs(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Evidence of dedup and decontaminate for reading: what was met, and the texts that say so."""
+    out = console()
+    if not rows:
+        out.print("nothing was found")
+    for row in rows:
+        by = row.get("level") or row.get("by")
+        met = row.get("nearest") or f"{row.get('benchmark')}:{row.get('benchmark_row')}"
+        out.print(f"[red]{row['score']:.3f} {shown(str(by))}[/red]  {shown(str(row['row']))}  to  {shown(str(met))}")
+        for label in ("text", "nearest_text", "span"):
+            if row.get(label):
+                out.print(f"[cyan]{label.replace('_', ' '):<12}[/cyan] {shown(str(row[label]))}")
+        out.print()
+
+
 def shown(text: str) -> str:
     """As text, not markup; what a model wrote must not steer the terminal either."""
     return escape(_STEERING.sub("\ufffd", text))

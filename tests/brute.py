@@ -91,6 +91,7 @@ def greedy(
     compared: list[int] = []  # kept, and no further instance of a task
     found: list[tuple[str, int, Fraction] | None] = []
     keys = [tuple(same_tokens(part) for part in row) for row in rows]
+    questions = ["\n".join(filter(None, row[:2])) for row in rows]
     for n, (prompt, _, _) in enumerate(rows):
         met: tuple[str, int, Fraction] | None = None
         again = [m for m in kept if keys[m] == keys[n]] if "exact" in methods else []
@@ -101,7 +102,9 @@ def greedy(
         elif "exact" in methods and asked and prompt.strip():
             met = ("exact", asked[0], Fraction(1))
         elif "rouge" in methods and not instance:
-            scores = [(s, -m) for m in compared if (s := near_score(prompt, rows[m][0], latin, cjk)) is not None]
+            scores = [
+                (s, -m) for m in compared if (s := near_score(questions[n], questions[m], latin, cjk)) is not None
+            ]
             if scores:
                 met = ("rouge", -max(scores)[1], max(scores)[0])
         if met is None or (keep_all and not again):

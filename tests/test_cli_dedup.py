@@ -351,12 +351,41 @@ def test_the_table_fits_and_names_what_comes_next(tmp_path: Path) -> None:
     assert done.returncode == 0
     said = done.stdout
     assert len(said.splitlines()) <= 25
-    assert [line.split() for line in said.splitlines()[:4]] == [
-        ["rows", "8"], ["-", "exact", "-2"], ["-", "rouge", "-2"], ["kept", "4"],
+    assert [line.split() for line in said.splitlines()[:5]] == [
+        ["rows", "8"], ["-", "exact", "-2"], ["the", "same", "prompt", "with", "another", "answer", "1"],
+        ["-", "rouge", "-2"], ["kept", "4"],
     ]  # fmt: skip
-    assert "1 of these are the same prompt with another answer" in said
     assert f"{source}:6 is 0.933 rouge to {source}:1: Name three large rivers" in said
-    assert said.splitlines()[-1] == "next: synthgen show b.jsonl"
+    assert said.splitlines()[-1] == "next: synthgen show duplicates.jsonl"
+    shown = synthgen("show", "duplicates.jsonl", "--reason", "rouge", cwd=tmp_path).stdout
+    assert f"0.933 rouge  {source}:6  to  {source}:1" in shown
+    assert "nearest text Name three rivers that cross a border." in shown
+    assert "exact" not in shown
+    assert len(json.loads(synthgen("show", "duplicates.jsonl", "--json", cwd=tmp_path).stdout)["pairs"]) == 4
+
+
+def test_tasks_with_other_inputs_are_not_one(tmp_path: Path) -> None:
+    """One letter in the instruction does not make two pieces of code the same task, nor do instances of seed tasks."""
+    code = ["def add(a, b): return a - b", "SELECT * FORM users WHERE name LIKE 'a%'"]
+    rows = [
+        {"instruction": f"Fix the bug{'s' * n} in this code", "input": c, "output": "-"} for n, c in enumerate(code)
+    ]
+    ask = "Answer the following question."
+    rows += [
+        {"instruction": ask, "instances": [{"input": c, "output": "a"}]} for c in ("Why is it cold?", "Who is he?")
+    ]
+    write(tmp_path / "a.jsonl", rows)
+    assert result(synthgen("dedup", "a.jsonl", "-o", "b.jsonl", "--json", cwd=tmp_path))["kept"] == 4
+    alone = synthgen("dedup", "a.jsonl", "-o", "b.jsonl", "--field", "instruction", "--json", cwd=tmp_path)
+    assert result(alone)["dropped"]["rouge"] == 1
+
+
+def test_a_level_that_takes_much_is_told(tmp_path: Path) -> None:
+    shared = "You have a calculator, a calendar and a search engine; answer by calling one of them:"
+    write(tmp_path / "a.jsonl", [{"prompt": f"{shared} number {n}", "completion": str(n)} for n in range(120)])
+    done = synthgen("dedup", "a.jsonl", "-o", "b.jsonl", cwd=tmp_path)
+    assert "rouge dropped 99% of the rows: if they share a template more than a task" in done.stderr
+    assert "--method exact,minhash" in done.stderr
 
 
 def test_edited_copies_of_real_rows_are_found_and_hardly_anything_else(shared_data: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def verdicts(
     rows: Sequence[tuple[str, str, str]], methods: Sequence[str], threshold: Fraction | None, *, keep_all: bool
 ) -> list[Verdict]:
     work = Greedy(opened(methods, threshold), exact="exact" in methods, keep_all=keep_all)
-    return list(work.decide((str(n), Texts(*row)) for n, row in enumerate(rows)))
+    return list(work.decide((str(n), Texts(*row, input=row[1])) for n, row in enumerate(rows)))
 
 
 @settings(max_examples=400, derandomize=True, deadline=None)
@@ -99,7 +99,7 @@ def test_windows_change_nothing_with_more_levels(rows: list[tuple[str, str, str]
             patch.setattr(room, "WINDOW", size)
             levels = [*opened(["rouge", "minhash"]), Opened("overlap", True, Overlap())]
             work = Greedy(levels, exact=True, keep_all=keep_all)
-            return list(work.decide((str(n), Texts(*row)) for n, row in enumerate(rows)))
+            return list(work.decide((str(n), Texts(*row, input=row[1])) for n, row in enumerate(rows)))
 
     assert decided(window) == decided(1)
 

@@ -23,6 +23,7 @@ from synthgen.rows import Fault, Row
 
 EVIDENCE = "duplicates.jsonl"
 _SHOWN = 3  # examples of each level in a result
+_MANY, _MUCH = 100, 0.2  # rows, and a share of them that a level rarely drops rightly
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +192,9 @@ class Deduplication:
             "score": near.score,
             "level": verdict.level,
             "dropped": verdict.dropped,
-            **({"contradictory": verdict.contradictory} if verdict.level == EXACT else {}),
             "text": verdict.text,
-            "nearest_text": near.span,
+            # An exact copy is known by its key alone: the text that it met is not in memory.
+            **({"contradictory": verdict.contradictory} if verdict.level == EXACT else {"nearest_text": near.span}),
         }
         write(orjson.dumps(evidence, option=orjson.OPT_APPEND_NEWLINE))
         examples = counts.examples.setdefault(verdict.level, [])
@@ -215,7 +216,13 @@ class Deduplication:
 
 
 def told(counts: Counts, column: str | None) -> Iterable[str]:
-    """What the user should know of the rows that were kept without being compared."""
+    """What the user should know of the rows that were kept without being compared, and of a level that takes much."""
+    for name, dropped in counts.dropped.items():
+        if name != EXACT and counts.rows >= _MANY and dropped > _MUCH * counts.rows:
+            yield (
+                f"{name} dropped {dropped / counts.rows:.0%} of the rows: if they share a template more than a task, "
+                f"read {EVIDENCE} and try --threshold 0.9, or --method exact,minhash"
+            )
     what = f"text in {column!r}" if column else "text to compare"
     for one, said in (
         (counts.without, f"rows have no {what}; they are kept as they are, the first: {counts.without.first}"),

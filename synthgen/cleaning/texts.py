@@ -31,23 +31,36 @@ def texts_of(fields: Mapping[str, Any], column: str | None = None, *, less: str 
 
     The answer is in the columns that data sets put it in, else in all other columns; `less` is none of them.
     """
+    given = "" if column else _input(fields)  # a column that is named is compared alone
     column = column or prompt_column(fields)
     if column is None or (value := fields.get(column)) is None:
         return None
     turns, others = _read(_listed(value, column))
     beside = [_plain(fields[name]) for name in _GIVEN if name != column and fields.get(name)]
+    beside += [given] if given and given not in beside else []
     answers = [name for name in _ANSWERS if name not in (column, less) and fields.get(name) is not None]
     if not turns:
         taken = {column, less, *_GIVEN, *_NAMES}
         answers = answers or [name for name in fields if name not in taken and fields[name] is not None]
-        return Texts(_plain(value), "\n".join(beside), "\n".join(_plain(fields[name]) for name in answers))
+        answer = "\n".join(_plain(fields[name]) for name in answers)
+        return Texts(_plain(value), "\n".join(beside), answer, input=given)
     asked = [text for role, text in turns if role in _USERS]
     beside += [*others, *(text for role, text in turns if role in _SYSTEMS)]
     said = [text for role, text in turns if role not in (*_USERS, *_SYSTEMS)]
     if isinstance(split := fields.get("input_split"), list) and len(split) == 2:  # how our own format keeps an input
-        asked, beside = [_plain(split[0])], [_plain(split[1]), *beside, *asked[:-1]]
-    given = "\n".join(text for text in beside if text)
-    return Texts("\n".join(asked), given, "\n".join([*said, *(_plain(fields[name]) for name in answers)]))
+        given = _plain(split[1])
+        asked, beside = [_plain(split[0])], [given, *beside, *asked[:-1]]
+    stands_beside = "\n".join(text for text in beside if text)
+    said += [_plain(fields[name]) for name in answers]
+    return Texts("\n".join(asked), stands_beside, "\n".join(said), input=given)
+
+
+def _input(fields: Mapping[str, Any]) -> str:
+    """What the instruction is about; of a seed task with instances, that of the first."""
+    instances = fields.get("instances")
+    first = instances[0] if isinstance(instances, list) and instances and isinstance(instances[0], Mapping) else {}
+    found = next((value for value in (fields.get("input"), fields.get("context"), first.get("input")) if value), "")
+    return found if isinstance(found, str) else ""
 
 
 def texts_of_sample(sample: Sample) -> Texts:

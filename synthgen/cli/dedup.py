@@ -65,7 +65,7 @@ def _threshold(ctx: click.Context, param: click.Parameter, text: str | None) -> 
     default="first",
     show_default=True,
     metavar="first|best:COLUMN|all",
-    help="Of several: the first, the one with the highest number in COLUMN, or all: they are only reported.",
+    help="Of several: the first, the one with the highest number in COLUMN, or all: only reported, but for equal rows.",
 )
 @embedding_options
 @click.option("--json", "json_", is_flag=True, help="One JSON object a line on stdout, the last is the result.")
@@ -85,10 +85,10 @@ def dedup(
     Example: synthgen dedup a.jsonl b.jsonl -o train.jsonl --method exact,rouge --keep best:score
 
     Rows are taken in file order, each compared with what is kept. exact: the same row again is always dropped, and
-    so is the same prompt with another answer, by --keep. rouge compares prompts by ROUGE-L; instances of one task
-    (same instruction, other input) are let through. minhash compares whole rows by the five-word runs they share,
-    semantic the meaning of prompts, by the cosine of embeddings of a model that you name. Evidence of each drop:
-    duplicates.jsonl beside OUT. Memory grows with what is kept; --keep best holds all texts.
+    so is the same prompt with another answer, by --keep. rouge compares prompts, with Alpaca's input, by ROUGE-L;
+    instances of one task (same instruction, other input) are let through. minhash compares whole rows by the
+    five-word runs they share, semantic the meaning of prompts, by the cosine of embeddings of a model that you name.
+    Evidence of each drop: duplicates.jsonl beside OUT. Memory grows with what is kept; --keep best holds all texts.
 
     FILE: jsonl, json, csv, tsv, parquet, a folder of them (all into one OUT), hf:owner/name (OUT is jsonl) or a run
     folder (OUT is jsonl in the format samples). Several must be of one kind.
@@ -126,15 +126,17 @@ def _close(counts: Counts, names: list[str], out: Path | None, semantic: dict[st
     from rich.markup import escape
 
     from synthgen.cleaning.deduplicating import EVIDENCE
+    from synthgen.dedup.greedy import EXACT
     from synthgen.report import console, shown, sums
 
     rows = [("rows", f"{counts.rows:,}")]
-    rows += [(f"  - {name}", f"-{counts.dropped[name]:,}") for name in names if counts.dropped[name]]
-    rows += [(f"    {name}, only reported", f"{counts.near[name]:,}") for name in names if counts.near[name]]
+    for name in names:
+        rows += [(f"  - {name}", f"-{counts.dropped[name]:,}")] if counts.dropped[name] else []
+        rows += [(f"    {name}, only reported", f"{counts.near[name]:,}")] if counts.near[name] else []
+        if name == EXACT and counts.contradictory:
+            rows.append(("      the same prompt with another answer", f"{counts.contradictory:,}"))
     terminal = console()
     terminal.print(sums([*rows, ("[bold]kept[/bold]", f"[bold]{counts.kept:,}[/bold]")]))
-    if counts.contradictory:
-        terminal.print(f"{counts.contradictory:,} of these are the same prompt with another answer")
     if semantic is not None:
         terminal.print(escape(f"semantic: {semantic['model']}, cosine of at least {semantic['threshold']:g}"))
     for name in names:
@@ -147,4 +149,5 @@ def _close(counts: Counts, names: list[str], out: Path | None, semantic: dict[st
         terminal.print(f"next: [bold]{escape(again)} -o OUT[/bold]")
         return
     terminal.print(escape(f"{out}: {counts.kept:,} rows; {out.parent / EVIDENCE}: the evidence"))
-    terminal.print(f"next: [bold]synthgen show {escape(shlex.quote(str(out)))}[/bold]")
+    if counts.examples:
+        terminal.print(f"next: [bold]synthgen show {escape(shlex.quote(str(out.parent / EVIDENCE)))}[/bold]")

@@ -87,6 +87,8 @@ def show(path: Path, number: int, rejected: bool, reason: str | None, json_: boo
     """Read samples in the terminal.
 
     Example: synthgen show runs/alpaca-en -n 3 --rejected --reason novelty
+
+    FILE may be duplicates.jsonl or contaminated.jsonl: each pair with its score; --reason rouge shows that level alone.
     """
     from itertools import islice
 
@@ -96,6 +98,11 @@ def show(path: Path, number: int, rejected: bool, reason: str | None, json_: boo
 
     if not path.exists():
         raise UsageError(f"{path}: no such run or file{nearest_path(path)}")
+    pairs = None if rejected or output.is_run(path) else _pairs(path)
+    if pairs is not None:
+        found = list(islice((row for row in pairs if reason in (None, row.get("level"), row.get("by"))), number))
+        as_json({"pairs": found}) if json_ else report.print_pairs(found)
+        return
     if rejected or reason:
         if not output.is_run(path):
             raise UsageError(f"{path}: --rejected needs a run folder")
@@ -109,6 +116,21 @@ def show(path: Path, number: int, rejected: bool, reason: str | None, json_: boo
         as_json({"samples": rows})
     else:
         report.print_samples(rows)
+
+
+def _pairs(path: Path) -> Iterator[dict[str, Any]] | None:
+    """The rows of a file of evidence; None where it is none. One without rows is evidence of nothing."""
+    from synthgen.cleaning import decontaminating, deduplicating
+    from synthgen.rows import read_rows
+
+    if path.suffix != ".jsonl" or not path.is_file():
+        return None
+    if not path.stat().st_size and path.name in (deduplicating.EVIDENCE, decontaminating.EVIDENCE):
+        return iter(())
+    first = next(read_rows(path), None)
+    if first is None or not {"row", "score"} <= first.fields.keys() or not {"nearest", "span"} & first.fields.keys():
+        return None
+    return (row.fields for row in read_rows(path))
 
 
 def _rejected(run: Path, reason: str | None) -> Iterator[dict[str, Any]]:

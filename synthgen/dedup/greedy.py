@@ -28,13 +28,20 @@ WINDOW = 512  # rows that are asked for at once
 class Texts:
     """A row in three texts: what it asks, what stands beside the question, and the answer to both.
 
-    Rows of one `task` that follow one another belong together: once its first is kept, no other is near to anything.
+    `input` is what of `given` the question is about. Rows of one `task` that follow one another belong together: once
+    its first is kept, no other is near to anything.
     """
 
     prompt: str
     given: str = ""
     answer: str = ""
     task: str = ""
+    input: str = ""
+
+    @property
+    def question(self) -> str:
+        """An instruction without its input would make two tasks on different code one."""
+        return f"{self.prompt}\n{self.input}" if self.input else self.prompt
 
     @property
     def whole(self) -> str:
@@ -72,7 +79,7 @@ class Opened:
     level: Level
 
     def text(self, texts: Texts) -> str:
-        return texts.whole if self.of_whole else texts.prompt
+        return texts.whole if self.of_whole else texts.question
 
 
 @dataclass(frozen=True, slots=True)
