@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from synthgen.backends import ModelSpec, open_backends
 from synthgen.backends.embeddings import MOST_TEXTS, encode
 from synthgen.budget import Budget, Hold, Price
-from synthgen.errors import NotAllowed, RequestRefused, SynthgenError, UsageError
+from synthgen.errors import BackendError, NotAllowed, RequestRefused, SynthgenError, UsageError
 from synthgen.speakers import Effort, Speaker, Speakers
 from synthgen.types import Completion, Embeddings, Request
 from synthgen.vectorstore import VectorStore, key
@@ -154,8 +154,9 @@ class Embedder:
         if paid.requests:
             usd = "" if paid.usd is None else f", ${paid.usd:.4g}"
             yield (
-                f"{paid.texts:,} texts embedded ({paid.requests:,} requests, {paid.tokens:,} tokens{usd}); they are "
-                f"kept in {self.wish.store}: commands that run here ask for none of them again"
+                f"{_many(paid.texts, 'text')} embedded ({_many(paid.requests, 'request')}, "
+                f"{_many(paid.tokens, 'token')}{usd}); kept in {self.wish.store}: "
+                "commands that run here ask for none of them again"
             )
 
     async def aclose(self) -> None:
@@ -302,11 +303,19 @@ async def _first(tasks: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
 
 @contextmanager
 def _named() -> Iterator[None]:
-    """Errors name this model's own options."""
+    """Errors name this model's own options; one that no attempt got past says what is left to do."""
     try:
         yield
     except (NotAllowed, UsageError) as error:
         raise type(error)(re.sub(r"--(?=(?:base-url|model)\b)", "--embedding-", str(error))) from error
+    except BackendError as error:
+        if error.fate != "retry":
+            raise
+        raise BackendError(f"no embeddings ({error}); what came is kept, and the same command goes on") from error
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _start(text: str) -> str:

@@ -286,6 +286,10 @@ def test_rows_of_a_benchmark_on_one_line_are_counted_each(tmp_path: Path) -> Non
         (["--against", "cut.jsonl"], "cut.jsonl:1: not JSON"),
         (["--against", "bench.jsonl", "-o", "train.jsonl"], "train.jsonl: is the file that is read"),
         (["--against", "bench.jsonl", "-o", "bench.jsonl"], "bench.jsonl: is a benchmark; give another -o"),
+        (
+            ["--against", "old/contaminated.jsonl", "-o", "old/c.jsonl"],
+            "contaminated.jsonl: is a benchmark; give another",
+        ),
         (["--against", "bench.jsonl", "-o", "c.csv"], "c.csv: must end in .jsonl"),
         (["--against", "bench.jsonl", "-o", "contaminated.jsonl"], "the evidence gets this name"),
         (
@@ -300,11 +304,13 @@ def test_a_mistake_is_one_line_and_leaves_all_as_it_was(
 ) -> None:
     write(tmp_path / "bad.jsonl", [BENCH[0], {"a": 1}])
     (tmp_path / "cut.jsonl").write_text('{"question": "wh')
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "contaminated.jsonl").write_text('{"row":"a.jsonl:1","text":"What is asked?"}\n')
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.jsonl")}
     done = run("train.jsonl", *args, *([] if "-o" in args else ["-o", "out.jsonl"]))
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert said in done.stderr
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

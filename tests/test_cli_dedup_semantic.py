@@ -122,7 +122,10 @@ def test_without_a_model_it_is_not_run(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl"]
     done = synthgen("dedup", source, "-o", "b.jsonl", "--embedding-model", "x", cwd=tmp_path)
     assert done.returncode == 2
-    assert "--embedding-model is for the method semantic; add it to --method" in done.stderr
+    assert "--embedding-model is for the method semantic; add that to --method, or leave it out" in done.stderr
+    done = synthgen("dedup", source, "-o", "b.jsonl", "--budget", "usd=1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--budget is for the method semantic" in done.stderr
     done = synthgen("dedup", source, "--method", "semantic", "--embedding-model", "x", cwd=tmp_path)
     assert done.returncode == 2
     assert "--embedding-model x: where is it served? Give --embedding-base-url URL" in done.stderr

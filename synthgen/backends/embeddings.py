@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -14,6 +14,9 @@ from synthgen.backends import wire
 from synthgen.backends.http import Http, payload_of, refusal
 from synthgen.errors import BackendError, NotAllowed, RequestRefused
 from synthgen.types import Completion, Embeddings, Gauge, Request
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MOST_TEXTS = 32  # a request: what the smallest servers take; a window of 512 rows fills the 16 places of a start
 _COMPACT = b',"encoding_format":"base64"}'  # a third of the bytes, and the server's float32 to the last bit
@@ -75,12 +78,23 @@ def decode(payload: Mapping[str, Any], count: int) -> Embeddings:
     return Embeddings("", prompt_tokens=counted, completion_tokens=0, vectors=tuple(vectors))
 
 
+def check_meaning(rows: NDArray[np.float32]) -> None:
+    """Raises RequestRefused when a row, shape (n, d), has no direction: it would be near to nothing, silently."""
+    if not np.isfinite(rows).all():
+        raise RequestRefused("the model's embedding of a text holds NaN or infinite numbers")
+    if not rows.any(axis=1).all():
+        raise RequestRefused("the model's embedding of a text is all zeros")
+
+
 def _place(pair: tuple[int, Any]) -> int:
     return pair[0]
 
 
 def _vector(value: Any) -> bytes:
-    """Numbers, or base64 of float32, as the bytes of float32. Raises RequestRefused for NaN: the others may be good."""
+    """Numbers, or base64 of float32, as the bytes of float32.
+
+    Raises RequestRefused for what means nothing, as the texts beside it may have better ones.
+    """
     try:
         with np.errstate(over="ignore"):
             text = isinstance(value, str)
@@ -89,6 +103,5 @@ def _vector(value: Any) -> bytes:
         row = np.zeros(0, "<f4")
     if row.ndim != 1 or not len(row):
         raise BackendError("the server's embeddings are neither numbers nor base64 of float32")
-    if not np.isfinite(row).all():
-        raise RequestRefused("the model's embedding of a text holds NaN or infinite numbers")
+    check_meaning(row[None])
     return row.tobytes()

@@ -51,6 +51,8 @@ class LocalEmbedding:
         """Raises RequestRefused for a text that is longer than the model reads: the library would cut it silently."""
         import numpy as np
 
+        from synthgen.backends.embeddings import check_meaning
+
         self._model = self._model or self._load()
         model = self._model
         lengths = [len(ids) for ids in model.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
@@ -59,8 +61,7 @@ class LocalEmbedding:
             raise RequestRefused(f"a text of {max(lengths)} tokens, of which {self.name} reads {most}")
         rows = model.encode(list(texts), batch_size=_TEXTS_AT_ONCE, show_progress_bar=False, convert_to_numpy=True)
         rows = np.ascontiguousarray(rows, "<f4")
-        if not np.isfinite(rows).all():
-            raise RequestRefused("the model's embedding of a text holds NaN or infinite numbers")
+        check_meaning(rows)
         vectors = tuple(row.tobytes() for row in rows)
         return Embeddings("", prompt_tokens=sum(lengths), completion_tokens=0, vectors=vectors)
 

@@ -33,8 +33,10 @@ def embedding_options(command: F) -> F:
 def embedding(given: dict[str, Any], tell: Callable[[str], None], *, wanted: bool) -> Iterator[Embedding | None]:
     """Open while the block runs, if it is `wanted` and a model is named; however it ends, what was paid is said."""
     if not wanted:
-        if given["embedding_model"] or given["embedding_base_urls"]:
-            raise click.UsageError("--embedding-model is for the method semantic; add it to --method")
+        for name in ("embedding_model", "embedding_base_urls", "price", "budget"):
+            if given[name]:
+                option = f"--{name.removesuffix('s').replace('_', '-')}"
+                raise click.UsageError(f"{option} is for the method semantic; add that to --method, or leave it out")
         yield None
     elif not given["embedding_model"] and not given["embedding_base_urls"]:
         yield None  # the level says that it is not run
