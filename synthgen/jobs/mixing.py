@@ -21,7 +21,8 @@ from synthgen.bodies import dump
 from synthgen.cleaning.benchmarks import Benchmarks, asked
 from synthgen.cleaning.texts import texts_of_sample
 from synthgen.dedup import cjk_share
-from synthgen.dedup.greedy import EXACT, Greedy, Texts, in_order, opened
+from synthgen.dedup.decontam import Hit
+from synthgen.dedup.greedy import EXACT, WINDOW, Greedy, Texts, in_order, opened
 from synthgen.errors import SynthgenError, UsageError
 from synthgen.filters import parts
 from synthgen.finish import About, finish
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _FORMATS = ("samples",)
 _FLUSH_EVERY = 2000  # rows: what waits for the disk stays in memory
+_Named = tuple[int, int, str, Sample]  # the number of a source, the row in it, the name of both, what stands there
 
 
 class StoppedError(SynthgenError):
@@ -157,7 +159,7 @@ class Mixing:
                 if row in one.taken:
                     yield number, row, sample
 
-    def _named(self, drawn: Sequence[_Drawn]) -> Iterator[tuple[int, int, str, Sample]]:
+    def _named(self, drawn: Sequence[_Drawn]) -> Iterator[_Named]:
         for source, row, sample in self._drawn_samples(drawn):
             yield source, row, f"{drawn[source].part.source.name}:{row + 1}", sample
             self.looked_at += 1
@@ -257,14 +259,13 @@ class _Check:
         methods = in_order(step.dedup)
         self._greedy = Greedy(opened(methods, embed=embeds), exact=EXACT in methods)
 
-    def verdicts(self, rows: Iterable[tuple[int, int, str, Sample]]) -> Iterator[tuple[int, int, tuple[str, str]]]:
-        """(source, row, (reason, detail)) of those that are not taken, of (source, row, name, sample) in order."""
+    def verdicts(self, rows: Iterable[_Named]) -> Iterator[tuple[int, int, tuple[str, str]]]:
+        """(source, row, (reason, detail)) of those that are not taken."""
         waiting: deque[tuple[int, int]] = deque()
         found: list[tuple[int, int, tuple[str, str]]] = []
 
         def candidates() -> Iterator[tuple[str, Texts]]:
-            for source, row, name, sample in rows:
-                met = self._benchmarks.met(sample)
+            for (source, row, name, sample), met in self._against_benchmarks(rows):
                 if met is not None:
                     found.append((source, row, ("contaminated", met.evidence)))
                     continue
@@ -279,6 +280,11 @@ class _Check:
             yield from found
             found.clear()
         yield from found
+
+    def _against_benchmarks(self, rows: Iterable[_Named]) -> Iterator[tuple[_Named, Hit | None]]:
+        rows = iter(rows)
+        while window := list(islice(rows, WINDOW)):
+            yield from zip(window, self._benchmarks.met([sample for *_, sample in window]), strict=True)
 
 
 def _texts(sample: Sample, source: int) -> Texts:
