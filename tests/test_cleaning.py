@@ -256,6 +256,7 @@ def test_real_files_are_copied_to_the_byte(shared_data: Path) -> None:
         ),
         ({"conversations": [{"from": "human", "value": "U"}], "chosen": "C", "rejected": "R"}, "U", "", "C\nR"),
         ({"conversations": '[{"from": "human", "value": "U"}, {"from": "gpt", "value": "A"}]'}, "U", "", "A"),
+        ({"instruction": "", "input": "I", "system": "S", "output": "A"}, "I", "S", "A"),
         ({"turns": ["one", "two"]}, "one\ntwo", "", ""),
         (
             {"messages": [{"role": "user", "content": [{"type": "text", "text": "U"}, {"type": "image", "url": "i"}]},
@@ -289,4 +290,5 @@ def test_the_column_that_is_named() -> None:
     assert texts_of({"question": "Q", "score": 3}, less="score") == texts_of({"question": "Q"})
     assert user_turns({"messages": [{"role": "user", "content": "U"}, {"role": "user", "content": "V"}]}) == ["U", "V"]
     assert user_turns({"instruction": "I", "input": "x"}) == ["I\nx"]
+    assert user_turns({"instruction": " ", "input": "x"}) == ["x"]
     assert user_turns({"other": "I"}) == []

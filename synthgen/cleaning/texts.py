@@ -43,7 +43,10 @@ def texts_of(fields: Mapping[str, Any], column: str | None = None, *, less: str 
         taken = {column, less, *_GIVEN, *_NAMES}
         answers = answers or [name for name in fields if name not in taken and fields[name] is not None]
         answer = "\n".join(_plain(fields[name]) for name in answers)
-        return Texts(_plain(value), "\n".join(beside), answer, input=given)
+        prompt = _plain(value)
+        if given and not prompt.strip():  # Alpaca's rows with all of the question in `input`
+            prompt, given, beside = given, "", [text for text in beside if text != given]
+        return Texts(prompt, "\n".join(beside), answer, input=given)
     asked = [text for role, text in turns if role in _USERS]
     beside += [*others, *(text for role, text in turns if role in _SYSTEMS)]
     said = [text for role, text in turns if role not in (*_USERS, *_SYSTEMS)]
@@ -80,7 +83,8 @@ def user_turns(fields: Mapping[str, Any], column: str | None = None) -> list[str
     given = fields.get("input") if column != "input" else None
     pairs = _listed(fields.get("history"), "history")
     earlier = [_plain(pair[0]) for pair in pairs if isinstance(pair, list) and pair] if isinstance(pairs, list) else []
-    return [*earlier, f"{texts.prompt}\n{given}" if given and isinstance(given, str) else texts.prompt]
+    whole = given and isinstance(given, str) and given != texts.prompt
+    return [*earlier, f"{texts.prompt}\n{given}" if whole else texts.prompt]
 
 
 def answers(fields: Mapping[str, Any], column: str | None = None) -> list[str]:
