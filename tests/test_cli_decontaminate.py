@@ -288,7 +288,7 @@ def test_rows_of_a_benchmark_on_one_line_are_counted_each(tmp_path: Path) -> Non
         (["--against", "bench.jsonl", "-o", "bench.jsonl"], "bench.jsonl: is a benchmark; give another -o"),
         (
             ["--against", "old/contaminated.jsonl", "-o", "old/c.jsonl"],
-            "contaminated.jsonl: is a benchmark; give another",
+            "contaminated.jsonl: is read, and the evidence gets this name",
         ),
         (["--against", "bench.jsonl", "-o", "c.csv"], "c.csv: must end in .jsonl"),
         (["--against", "bench.jsonl", "-o", "contaminated.jsonl"], "the evidence gets this name"),
