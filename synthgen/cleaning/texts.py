@@ -74,17 +74,15 @@ def texts_of_sample(sample: Sample) -> Texts:
 
 def user_turns(fields: Mapping[str, Any], column: str | None = None) -> list[str]:
     """What the user says, turn by turn, Alpaca's input and history with it; empty where the row has not the column."""
-    column = column or prompt_column(fields)
     texts = texts_of(fields, column)
+    column = column or prompt_column(fields)
     if column is None or texts is None:
         return []
     if said := [text for role, text in _read(_listed(fields[column], column))[0] if role in _USERS]:
         return said
-    given = fields.get("input") if column != "input" else None
     pairs = _listed(fields.get("history"), "history")
     earlier = [_plain(pair[0]) for pair in pairs if isinstance(pair, list) and pair] if isinstance(pairs, list) else []
-    whole = given and isinstance(given, str) and given != texts.prompt
-    return [*earlier, f"{texts.prompt}\n{given}" if whole else texts.prompt]
+    return [*earlier, texts.question]
 
 
 def answers(fields: Mapping[str, Any], column: str | None = None) -> list[str]:
