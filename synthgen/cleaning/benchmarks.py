@@ -64,7 +64,8 @@ def _question(row: Row, columns: Sequence[str]) -> dict[str, list[str]]:
         raise UsageError(
             f"{row.where}: {field} must be text or a list of turns, not {type(value).__name__}; fix the row"
         )
-    found = said(row.fields, dict.fromkeys((PROMPTS, *columns)), field) if field else {}
+    named = None if field == prompt_column(row.fields) else field  # a column that is named is taken alone
+    found = said(row.fields, dict.fromkeys((PROMPTS, *columns)), named) if field else {}
     if not found.get(PROMPTS):
         there = ", ".join(list(row.fields)[:12]) or "none"
         raise UsageError(f"{row.where}: no prompt (columns: {there}); call its column question, or delete the row")
