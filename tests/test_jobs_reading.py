@@ -118,6 +118,7 @@ STEPS = [
     ("steps: [{id: a, mix: {own.jsonl: 1}, count: 0}]", "count must be at least 1"),
     ("steps: [{id: a, mix: {own.jsonl: 1}, dedup: [rogue]}]", "no method is called 'rogue'; did you mean rouge?"),
     ("steps: [{id: a, mix: {own.jsonl: 1}, decontaminate: [gone.jsonl]}]", "decontaminate: gone.jsonl: no such file"),
+    ("steps: [{id: a, mix: {own.jsonl: 1}, decontaminate: [./own.jsonl]}]", "own.jsonl would be held against itself"),
     ("steps: [{id: a, mix: {one.jsonl: 1}, decontaminate: [own.jsonl, ./own.jsonl]}]", "decontaminate: own.jsonl: given twice as a benchmark"),
     ("steps: [{id: a, mix: {own.jsonl: 1}, export: {alpacca: x}}]", "no format is called 'alpacca'"),
     ("steps: [{id: a, mix: {own.jsonl: 1}, export: {alpaca: .}}]", "is a folder"),

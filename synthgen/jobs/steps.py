@@ -15,6 +15,7 @@ import click
 from synthgen import output, recipes
 from synthgen.backends import ModelSpec, open_backends
 from synthgen.cleaning.benchmarks import places, questions
+from synthgen.cleaning.copying import identity
 from synthgen.dedup.greedy import EXACT, METHODS, SEMANTIC
 from synthgen.errors import SynthgenError, UsageError
 from synthgen.formats import open_format
@@ -228,7 +229,7 @@ def read_mix(name: str, one: Value, names: Sequence[str], state: Reading) -> tup
     embedding = state.models.get(EMBEDDING) if SEMANTIC in dedup else None
     if SEMANTIC in dedup:
         _check_embedding(embedding, found["dedup"].line, state)
-    against = _against(found.get("decontaminate"), faults)
+    against = _against(found.get("decontaminate"), parts, faults)
     export = _export(found.get("export"), faults)
     if len(faults.found) > before or not name:
         return None, reads
@@ -240,8 +241,8 @@ def read_mix(name: str, one: Value, names: Sequence[str], state: Reading) -> tup
     return step, reads
 
 
-def _against(value: Value | None, faults: Faults) -> tuple[str, ...]:
-    """The benchmarks, of which each can be read and none comes twice."""
+def _against(value: Value | None, parts: Sequence[Part], faults: Faults) -> tuple[str, ...]:
+    """The benchmarks, of which each can be read, and none comes twice or is a part of the mix."""
     found = texts(value, "decontaminate", faults)
     if value is None:
         return ()
@@ -251,6 +252,10 @@ def _against(value: Value | None, faults: Faults) -> tuple[str, ...]:
             check()
         except UsageError as error:  # both say the same of a file that is not there, and it is told once
             faults.add(value.line, f"decontaminate: {error}")
+    benchmarks = set(map(identity, found))
+    for place in (part.source.place for part in parts):
+        if identity(place) in benchmarks:
+            faults.add(value.line, f"decontaminate: {place} would be held against itself; leave it out of the mix")
     return found
 
 
