@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from fractions import Fraction
 from random import Random
 
@@ -104,6 +105,23 @@ def test_a_family_of_one_template_is_compared_with_all(monkeypatch: pytest.Monke
     assert pool.nearest_many([near.span] * 3) == [pool.nearest(near.span)] * 3
 
 
+def test_many_copies_of_a_long_text_do_not_fill_the_memory() -> None:
+    pool = Novelty()
+    words = [f"w{n}" for n in range(1_000)]
+    for n in range(200):
+        pool.add(str(n), " ".join(words))
+    texts = [" ".join([*words[:n], "other", *words[n + 1 :]]) for n in range(64)]
+    pool.nearest("words that no entry has")
+    tracemalloc.start()
+    try:
+        found = pool.nearest_many(texts)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [near and (near.id, near.score) for near in found] == [("0", 999 / 1_000)] * 64
+    assert peak_bytes < 15_000_000  # with a string for each of the 12,800 pairs it is 276 MB
+
+
 def test_odd_texts() -> None:
     pool = NoveltyByScript()
     long = "word " * 200_000
@@ -153,4 +171,4 @@ def test_seen_respects_the_span_for_exact_copies_too() -> None:
     assert near is not None
     assert (near.id, near.by) == ("s1", "rouge-l")
     assert met(ENGLISH[0] + " today", 2, None) is None
-    assert [near.id for near in seen.top(["hi you"], k=3, before=2)[0]] == ["s0", "s1"]
+    assert [near.id for near in seen.novelty.top(["hi you"], k=3, before=2)[0]] == ["s0", "s1"]

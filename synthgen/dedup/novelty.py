@@ -38,9 +38,8 @@ class Novelty:
         self, text: str, *, since: int | None = None, before: int | None = None, tokens: Sequence[str] | None = None
     ) -> Near | None:
         """The best entry over the threshold, the earliest of equals, of those whose order is in [since, before)."""
-        return self.nearest_many(
-            [text], since=since, before=before, tokens=None if tokens is None else [tokens]
-        )[0]  # fmt: skip
+        split = None if tokens is None else [tokens]
+        return self.nearest_many([text], since=since, before=before, tokens=split)[0]
 
     def nearest_many(
         self,

@@ -142,7 +142,9 @@ class Scan:
     def _verified(self, queries: list[Query], rows: Array, ids: Array) -> Hits:
         """Of these pairs the best near one of each row."""
         strings = [queries[row].string for row in rows.tolist()]
-        entries = self._decoded(ids)
+        once, place = np.unique(ids, return_inverse=True)  # copies of a long text are met by every query near to it
+        decoded = self._decoded(once)
+        entries = [decoded[n] for n in place.tolist()]
         common = process.cpdist(strings, entries, scorer=LCSseq.similarity, dtype=np.uint32).astype(np.int64)
         total = np.fromiter(map(len, strings), np.int64, len(ids)) + np.fromiter(map(len, entries), np.int64, len(ids))
         need = self._tables.need[total]

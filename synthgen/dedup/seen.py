@@ -38,10 +38,6 @@ class Seen:
             found[row] = near
         return found
 
-    def top(self, instructions: Sequence[str], k: int = 10, *, before: int | None = None) -> list[list[Near]]:
-        """The k most similar instructions of each, at any similarity; see `NoveltyByScript.top`."""
-        return self.novelty.top(instructions, k, before=before)
-
     def same(self, whole: str) -> Near | None:
         """An accepted sample with the same whole text."""
         found = self._keys.get(key(whole))
