@@ -187,8 +187,8 @@ def test_rows_that_cannot_be_checked_stay_and_are_told(run: Callable[..., Result
     assert done.returncode == 0, done.stderr
     rows = source.read_bytes().splitlines(keepends=True)
     assert (tmp_path / "c.jsonl").read_bytes() == b"".join(rows[n] for n in range(7) if n != 2)
-    assert "3 rows have no text to check; they are kept as they are, the first: t.jsonl:1" in done.stderr
-    assert "2 rows cannot be read; they are kept as they are, the first: t.jsonl:2: not JSON" in done.stderr
+    assert "3 rows without text to check, kept as they are, the first: t.jsonl:1" in done.stderr
+    assert "2 rows that cannot be read, kept as they are, the first: t.jsonl:2: not JSON" in done.stderr
 
 
 @pytest.mark.parametrize("suffix", [".json", ".csv", ".tsv", ".parquet"])

@@ -115,7 +115,7 @@ def test_best_keeps_the_highest_score_in_file_order(tmp_path: Path) -> None:
     out = tmp_path / "b.jsonl"
     done = synthgen("dedup", source, "-o", out, "--keep", "best:score", "--json", cwd=tmp_path)
     assert result(done)["without_score"] == 2
-    assert f"2 rows have no score; they count as the lowest, the first: {source}:2" in done.stdout
+    assert f"2 rows without a score, which count as the lowest, the first: {source}:2" in done.stdout
     assert lines(out) == [line for n, line in enumerate(lines(source)) if n in (1, 3, 4, 7)]
     assert [(e["row"][-1], e["nearest"][-1]) for e in evidence(tmp_path)] == [
         ("1", "4"), ("3", "4"), ("6", "4"), ("7", "8"),
@@ -147,8 +147,8 @@ def test_all_other_rows_are_kept_counted_and_told(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     rows = source.read_bytes().splitlines(keepends=True)
     assert (tmp_path / "b.jsonl").read_bytes() == b"".join(rows[n] for n in range(9) if n != 4)
-    assert f"4 rows have no text in 'title'; they are kept as they are, the first: {source}:2" in done.stderr
-    assert f"3 rows cannot be read; they are kept as they are, the first: {source}:3: not JSON" in done.stderr
+    assert f"4 rows without text in 'title', kept as they are, the first: {source}:2" in done.stderr
+    assert f"3 rows that cannot be read, kept as they are, the first: {source}:3: not JSON" in done.stderr
 
 
 ODD = [

@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from benchmarks.engine.kit import Row
+from benchmarks.table import Row
 
 __all__ = [
     "KINDS",

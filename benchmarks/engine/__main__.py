@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.engine import cost, durable, faulty, pace, real_vllm
-from benchmarks.engine.kit import Bench, Row
+from benchmarks.engine.kit import Bench
+from benchmarks.table import Row, main
 
 ROWS: dict[str, Callable[[Bench], list[Row]]] = {
     "cpu": cost.cpu,
@@ -31,26 +29,11 @@ ROWS: dict[str, Callable[[Bench], list[Row]]] = {
 }
 
 
-def main() -> int:
-    """1 where a row was missed, else 0."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="the long forms: 100 kills, 20,000 requests, more turns")
-    parser.add_argument("--only", action="append", choices=list(ROWS), help="repeatable")
-    parser.add_argument("--json", action="store_true", help="one object a row on stdout")
-    args = parser.parse_args()
-    began, missed = time.monotonic(), 0
+@contextmanager
+def bench(full: bool) -> Iterator[Bench]:
     with tempfile.TemporaryDirectory(prefix="engine-") as home:
-        bench = Bench(Path(home), full=args.full)
-        for name in args.only or ROWS:
-            for row in ROWS[name](bench):
-                missed += row.passed is False
-                if args.json:
-                    print(json.dumps({**asdict(row), "verdict": row.verdict}), flush=True)
-                else:
-                    print(f"{row.verdict:<8} {row.name:<24} {row.figure}\n{'':<33} goal: {row.goal}", flush=True)
-    print(f"\n{missed} missed; {(time.monotonic() - began) / 60:.1f} minutes", file=sys.stderr)
-    return 1 if missed else 0
+        yield Bench(Path(home), full=full)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, ROWS, bench, full="100 kills, 20,000 requests, more turns"))

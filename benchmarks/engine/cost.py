@@ -13,7 +13,6 @@ from benchmarks.engine.kit import (
     Bench,
     Fake,
     Ran,
-    Row,
     count_lines,
     last_line,
     measured,
@@ -21,6 +20,7 @@ from benchmarks.engine.kit import (
     respond,
     trouble,
 )
+from benchmarks.table import Row
 
 PROMPTS, CONCURRENCY, LATENCY = 2_000, 256, "0.2"
 LARGE = 200_000

@@ -15,7 +15,6 @@ from benchmarks.engine.kit import (
     Bench,
     Fake,
     Log,
-    Row,
     count_lines,
     last_line,
     prompts,
@@ -25,6 +24,7 @@ from benchmarks.engine.kit import (
     started,
     trouble,
 )
+from benchmarks.table import Row
 
 PROMPTS, IN_FLIGHT = 2_000, 64
 LATENCY = ("--latency", "0.2", "--sigma", "0.3")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.engine.kit import Bench, Fake, Log, Ran, Row, lines, prompts, respond, trouble
+from benchmarks.engine.kit import Bench, Fake, Log, Ran, lines, prompts, respond, trouble
+from benchmarks.table import Row
 
 PROMPTS = 2_000
 STRAGGLER_SECONDS = 5.0

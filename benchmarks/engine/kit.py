@@ -33,20 +33,6 @@ _TOPICS = ("a river", "an old bridge", "bread", "the tides", "a lock", "paper", 
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table; `passed` None is a row that could not be measured, and the figure says why."""
-
-    name: str
-    goal: str
-    figure: str
-    passed: bool | None
-
-    @property
-    def verdict(self) -> str:
-        return {True: "reached", False: "MISSED", None: "skipped"}[self.passed]
-
-
-@dataclass(frozen=True, slots=True)
 class Ran:
     """What one process cost from its start to its exit. `began` is on the clock of the servers' logs."""
 

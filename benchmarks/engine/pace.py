@@ -9,7 +9,6 @@ from benchmarks.engine.kit import (
     Bench,
     Fake,
     Log,
-    Row,
     count_lines,
     last_line,
     prompts,
@@ -18,6 +17,7 @@ from benchmarks.engine.kit import (
     started,
     trouble,
 )
+from benchmarks.table import Row
 
 FIRST = 3_000
 SLOTS, SECONDS = 96, 0.8  # of one server of the pool: no default of concurrency fits by accident

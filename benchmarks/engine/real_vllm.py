@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from statistics import median
 
-from benchmarks.engine.kit import ROOT, Bench, Row, environment, last_line, prompts, respond, trouble
+from benchmarks.engine.kit import ROOT, Bench, environment, last_line, prompts, respond, trouble
+from benchmarks.table import Row
 
 PROMPTS, TOKENS, CONCURRENCY = 256, 48, 64
 _NAME, _GOAL = "vllm", ">= 0.95x the tokens/s of vllm bench serve"

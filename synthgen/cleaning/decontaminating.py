@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ import orjson
 
 from synthgen.cleaning.benchmarks import PROMPTS, Benchmarks, Said, places, said
 from synthgen.cleaning.copying import Files, check_evidence, identity
-from synthgen.cleaning.deduplicating import Told
-from synthgen.cleaning.texts import COLUMNS
+from synthgen.cleaning.untouched import Untouched
 from synthgen.dedup.decontam import Common, Hit
 from synthgen.errors import UsageError
 from synthgen.formats.write import replacing
@@ -86,8 +84,7 @@ class Counts:
 
     rows: int = 0
     hit: int = 0
-    without: Told = Told()
-    unreadable: Told = Told()
+    untouched: Untouched = field(default_factory=Untouched)
     benchmarks: dict[str, Met] = field(default_factory=dict)
     common: list[Common] = field(default_factory=list)
     short_answers: int = 0
@@ -106,8 +103,8 @@ class Counts:
             "common": [{"text": one.text, "rows": one.rows} for one in self.common],
             "passes": _PASSES,
             "short_answers": self.short_answers,
-            "without_text": self.without.count,
-            "unreadable": self.unreadable.count,
+            "without_text": self.untouched.without.count,
+            "unreadable": self.untouched.unreadable.count,
         }
 
 
@@ -120,7 +117,6 @@ class Decontamination:
     ) -> None:
         self.counts = Counts()
         self._files, self._against, self._columns, self._field = files, against, columns, field
-        self._there: dict[str, None] = {}  # columns of rows that have no text, for a message
         self._all: int | None = None
         self._hit: set[int] = set()
         self._doing = "reading benchmarks"
@@ -145,9 +141,9 @@ class Decontamination:
         found.benchmarks = {name: Met(rows) for name, rows in benchmarks.rows.items()}
         self._doing = "counting what is common"
         benchmarks.count(texts for _, _, texts in self._rows())
-        self._check()
+        found.untouched.check(found.rows, self._field, wanted=self._wanted())
         found.common, self._all = benchmarks.common, found.rows
-        found.rows, found.without, found.unreadable = 0, Told(), Told()
+        found.rows, found.untouched = 0, Untouched()
         self._doing = "checking"
         with ExitStack() as stack:
             write: Callable[[bytes], object] = lambda _: None  # noqa: E731
@@ -183,15 +179,13 @@ class Decontamination:
         for number, row in enumerate(self._files.rows()):
             counts.rows += 1
             if isinstance(row, Fault):
-                counts.unreadable = counts.unreadable.one_more(str(row))
+                counts.untouched.fault(row)
                 continue
             texts = said(row.fields, self._columns, self._field)
             if any(texts.values()):
                 yield number, row.where, texts
                 continue
-            counts.without = counts.without.one_more(row.where)
-            if len(self._there) < 1000:
-                self._there.update(dict.fromkeys(row.fields))
+            counts.untouched.no_text(row)
 
     def _found(self, benchmarks: Benchmarks) -> Iterator[tuple[int, list[Found]]]:
         """The number of each row that met something, and all that it met."""
@@ -213,29 +207,13 @@ class Decontamination:
                 met.examples.append(one)
             met.hit.add(one.hit.row)
 
-    def _check(self) -> None:
-        """Raises UsageError when no row at all could be checked."""
-        counts = self.counts
-        if counts.without.count + counts.unreadable.count < counts.rows or not self._there:
-            return
-        there = ", ".join(list(self._there)[:12])
-        first = counts.without.first
-        if PROMPTS not in self._columns:
-            raise UsageError(f"{first}: no row has an answer (columns: {there}); check prompts")
-        if self._field is None:
-            message = f"none of the columns {', '.join(COLUMNS)}; name one with --field (columns: {there})"
-            raise UsageError(f"{first}: {message}")
-        close = get_close_matches(self._field, self._there, n=1)
-        near = f"did you mean {close[0]}?" if close else f"columns: {there}"
-        raise UsageError(f"{first}: no row has the column {self._field!r}; {near}")
+    def _wanted(self) -> str:
+        return "" if PROMPTS in self._columns else "no row has an answer; check prompts"
 
 
 def told(counts: Counts, field: str | None) -> Iterable[str]:
     """What the user should know of what was not compared."""
-    what = f"text in {field!r}" if field else "text to check"
-    for one, text in ((counts.without, f"have no {what}"), (counts.unreadable, "cannot be read")):
-        if one.count:
-            yield f"{one.count} rows {text}; they are kept as they are, the first: {one.first}"
+    yield from counts.untouched.told(f"text in {field!r}" if field else "text to check")
     if counts.short_answers:
         yield f"{counts.short_answers} answers of the benchmarks are too short to be told from others; not checked"
     if counts.common:

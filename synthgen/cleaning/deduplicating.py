@@ -15,7 +15,8 @@ from typing import Any
 import orjson
 
 from synthgen.cleaning.copying import Files, check_evidence
-from synthgen.cleaning.texts import COLUMNS, texts_of
+from synthgen.cleaning.texts import texts_of
+from synthgen.cleaning.untouched import Told, Untouched
 from synthgen.dedup.greedy import EXACT, Greedy, Opened, Texts, Verdict
 from synthgen.errors import UsageError
 from synthgen.formats.write import replacing
@@ -47,17 +48,6 @@ class Keep:
         raise UsageError(f"--keep {text}: {near}")
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """Rows of one kind that the user should know of: how many, and the first."""
-
-    count: int = 0
-    first: str = ""
-
-    def one_more(self, what: str) -> Told:
-        return Told(self.count + 1, self.first or what)
-
-
 @dataclass(slots=True)
 class Counts:
     """What came of the rows; those without text and those that cannot be read are kept."""
@@ -66,8 +56,7 @@ class Counts:
     dropped: Counter[str] = field(default_factory=Counter)  # by level
     near: Counter[str] = field(default_factory=Counter)  # by level: reported, and kept
     contradictory: int = 0
-    without: Told = Told()
-    unreadable: Told = Told()
+    untouched: Untouched = field(default_factory=Untouched)
     unscored: Told = Told()
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
@@ -83,8 +72,8 @@ class Counts:
             "dropped": dict(self.dropped),
             "reported": dict(self.near),
             "contradictory": self.contradictory,
-            "without_text": self.without.count,
-            "unreadable": self.unreadable.count,
+            "without_text": self.untouched.without.count,
+            "unreadable": self.untouched.unreadable.count,
             "without_score": self.unscored.count,
         }
 
@@ -98,7 +87,6 @@ class Deduplication:
         self._files, self._keep, self._column = files, keep, column
         self._greedy = Greedy(levels, exact=exact, keep_all=keep.all)
         self._kept = bytearray()
-        self._columns: dict[str, None] = {}  # of rows that have no text, for a message
         self._copying = False
 
     def line(self) -> str:
@@ -119,7 +107,7 @@ class Deduplication:
                 write = stack.enter_context(replacing(out.parent / EVIDENCE))
             for number, where, verdict in self._found():
                 self._count(number, where, verdict, write)
-            self._check()
+            self.counts.untouched.check(self.counts.rows, self._column)
             if out is not None:
                 self._copying = True
                 with replacing(out) as copy:
@@ -147,13 +135,11 @@ class Deduplication:
             counts.rows += 1
             self._kept.append(1)
             if isinstance(row, Fault):
-                counts.unreadable = counts.unreadable.one_more(str(row))
+                counts.untouched.fault(row)
                 continue
             texts = texts_of(row.fields, self._column, less=self._keep.best)
             if texts is None or not texts.prompt.strip():
-                counts.without = counts.without.one_more(row.where)
-                if texts is None and len(self._columns) < 1000:
-                    self._columns.update(dict.fromkeys(row.fields))
+                counts.untouched.no_text(row, column_missing=texts is None)
                 continue
             if scores is not None:
                 scores.append(self._score(row))
@@ -201,19 +187,6 @@ class Deduplication:
         if len(examples) < _SHOWN:
             examples.append(evidence)
 
-    def _check(self) -> None:
-        """Raises UsageError when no row at all could be compared."""
-        counts = self.counts
-        if counts.without.count + counts.unreadable.count < counts.rows or not self._columns:
-            return
-        there = ", ".join(list(self._columns)[:12])
-        if self._column is None:
-            wanted = f"none of the columns {', '.join(COLUMNS)}"
-            raise UsageError(f"{counts.without.first}: {wanted}; name one with --field (columns: {there})")
-        close = get_close_matches(self._column, self._columns, n=1)
-        near = f"did you mean {close[0]}?" if close else f"columns: {there}"
-        raise UsageError(f"{counts.without.first}: no row has the column {self._column!r}; {near}")
-
 
 def told(counts: Counts, column: str | None) -> Iterable[str]:
     """What the user should know of the rows that were kept without being compared, and of a level that takes much."""
@@ -223,11 +196,5 @@ def told(counts: Counts, column: str | None) -> Iterable[str]:
                 f"{name} dropped {dropped / counts.rows:.0%} of the rows: if they share a template more than a task, "
                 f"read {EVIDENCE} and try --threshold 0.9, or --method exact,minhash"
             )
-    what = f"text in {column!r}" if column else "text to compare"
-    for one, said in (
-        (counts.without, f"rows have no {what}; they are kept as they are, the first: {counts.without.first}"),
-        (counts.unreadable, f"rows cannot be read; they are kept as they are, the first: {counts.unreadable.first}"),
-        (counts.unscored, f"rows have no score; they count as the lowest, the first: {counts.unscored.first}"),
-    ):
-        if one.count:
-            yield f"{one.count} {said}"
+    yield from counts.untouched.told(f"text in {column!r}" if column else "text to compare")
+    yield from counts.unscored.line("without a score, which count as the lowest")
