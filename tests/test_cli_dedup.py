@@ -96,6 +96,17 @@ def test_minhash_finds_what_differs_in_its_prompt(tmp_path: Path) -> None:
     assert result(synthgen("dedup", source, *methods, "--threshold", "0.99", cwd=tmp_path))["dropped"] == {}
 
 
+def test_rows_on_one_line_of_an_array_are_told_apart(tmp_path: Path) -> None:
+    tale, other = (" ".join(f"{word}{n} of a story" for n in range(60)) for word in ("word", "tale"))
+    rows = [{"text": text} for text in (tale, other, f"{tale} again", "Name three rivers that cross a border.")]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    found = result(synthgen("dedup", "a.json", "-o", "b.json", "--method", "minhash", "--json", cwd=tmp_path))
+    assert found["dropped"] == {"minhash": 1}
+    (one,) = evidence(tmp_path)
+    assert (one["row"], one["nearest"], one["nearest_text"][:5]) == ("a.json:1#3", "a.json:1", "word0")
+    assert json.loads((tmp_path / "b.json").read_text()) == [rows[0], rows[1], rows[3]]
+
+
 def test_all_drops_nothing_but_a_row_that_is_there_already(tmp_path: Path) -> None:
     source = write(tmp_path / "a.jsonl", ROWS)
     out = tmp_path / "b.jsonl"
