@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from command import environment, synthgen
+from command import environment, lines, result, synthgen, write_rows
 
 from synthgen.cleaning.benchmarks import questions
 from synthgen.cli.decontaminate import _spread
@@ -37,29 +37,14 @@ ROWS = [
 ]  # fmt: skip
 
 
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines()
-
-
 def evidence(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines(folder / "contaminated.jsonl")]
 
 
-def result(done: Result, code: int = 0) -> dict[str, Any]:
-    assert done.returncode == code, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Result]:
-    write(tmp_path / "train.jsonl", ROWS)
-    write(tmp_path / "bench.jsonl", BENCH)
+    write_rows(tmp_path / "train.jsonl", ROWS)
+    write_rows(tmp_path / "bench.jsonl", BENCH)
     return lambda *args: synthgen("decontaminate", *args, cwd=tmp_path)
 
 
@@ -102,7 +87,7 @@ def test_without_out_nothing_is_written_and_strict_exits_1(run: Callable[..., Re
     assert f"  train.jsonl:2: 23 tokens in a row, 100% of bench.jsonl:1: {CLIPS}".removesuffix("?") in said
     assert said[-1] == "next: synthgen decontaminate train.jsonl --against bench.jsonl -o OUT"
     assert run("train.jsonl", "--against", "bench.jsonl", "--strict").returncode == 1
-    write(tmp_path / "clean.jsonl", [ROWS[0], ROWS[4]])
+    write_rows(tmp_path / "clean.jsonl", [ROWS[0], ROWS[4]])
     assert run("clean.jsonl", "--against", "bench.jsonl", "--strict").returncode == 0
     assert run("train.jsonl", "--against", "bench.jsonl", "--strict", "-o", "out.jsonl").returncode == 1
     assert lines(tmp_path / "out.jsonl") == lines(tmp_path / "clean.jsonl")
@@ -125,7 +110,7 @@ def test_against_takes_one_or_several(args: str, spread: str) -> None:
 
 
 def test_several_benchmarks_in_both_spellings(run: Callable[..., Result], tmp_path: Path) -> None:
-    write(
+    write_rows(
         tmp_path / "more.jsonl", [{"prompt": "Describe how bees make honey"}, *({"prompt": f"p{n}"} for n in range(60))]
     )
     one = result(run("train.jsonl", "--against", "bench.jsonl", "more.jsonl", "--json"))
@@ -139,12 +124,12 @@ def test_several_benchmarks_in_both_spellings(run: Callable[..., Result], tmp_pa
 
 def test_answers_are_held_against_answers(run: Callable[..., Result], tmp_path: Path) -> None:
     long = " ".join(f"step{n} is done" for n in range(20))
-    write(
+    write_rows(
         tmp_path / "b.jsonl",
         [{"question": "Why is that so, and how?", "answer": long}, {"question": "x", "answer": "18"}],
     )
     rows = [{"prompt": "a", "output": f"So: {long}."}, {"prompt": "b", "output": "18"}, {"prompt": "x", "output": "y"}]
-    write(tmp_path / "t.jsonl", rows)
+    write_rows(tmp_path / "t.jsonl", rows)
     found = result(run("t.jsonl", "--against", "b.jsonl", "--columns", "prompts,answers", "-o", "c.jsonl", "--json"))
     assert [(e["row"], e["column"], e["benchmark_row"]) for e in evidence(tmp_path)] == [
         ("t.jsonl:1", "answers", "1"),
@@ -160,8 +145,8 @@ def test_answers_are_held_against_answers(run: Callable[..., Result], tmp_path: 
 
 def test_what_many_rows_share_is_told_and_no_evidence(run: Callable[..., Result], tmp_path: Path) -> None:
     prefix = "Below is an instruction that describes a task, write a response that completes the request."
-    write(tmp_path / "b.jsonl", [{"prompt": f"{prefix} Count the trees."}])
-    write(
+    write_rows(tmp_path / "b.jsonl", [{"prompt": f"{prefix} Count the trees."}])
+    write_rows(
         tmp_path / "t.jsonl",
         [{"prompt": f"{prefix} Task {n}: {' '.join(f'w{n}{m}' for m in range(30))}"} for n in range(12)],
     )
@@ -221,7 +206,7 @@ def test_each_kind_comes_out_as_it_went_in(run: Callable[..., Result], tmp_path:
 def test_a_folder_of_benchmarks_and_files_of_one_name(run: Callable[..., Result], tmp_path: Path) -> None:
     for name in ("b", "c"):
         (tmp_path / name).mkdir()
-        write(tmp_path / name / "test.jsonl", BENCH)
+        write_rows(tmp_path / name / "test.jsonl", BENCH)
     (tmp_path / "b" / "other.csv").write_text("Problem,id\nName three rivers that cross a border,7\n")
     found = result(run("train.jsonl", "--against", "b", "c", "--json"))
     assert {name: b["rows_hit"] for name, b in found["benchmarks"].items()} == {
@@ -254,7 +239,7 @@ def test_questions_by_the_names_that_benchmarks_give_them(tmp_path: Path) -> Non
         {"instruction": "a", "input": "b"}, {"conversations": '[{"from": "human", "value": "a b"}]'},
         {"instruction": "b", "history": [["a", "x"]]},
     ]  # fmt: skip
-    said = [list(one.said["prompts"]) for one in questions([str(write(tmp_path / "b.jsonl", rows))])]
+    said = [list(one.said["prompts"]) for one in questions([str(write_rows(tmp_path / "b.jsonl", rows))])]
     assert said == [["a b"]] * 4 + [["a\nb"], ["a b"], ["a", "b"]]
 
 
@@ -268,7 +253,7 @@ def test_a_benchmark_is_not_overwritten_by_evidence(run: Callable[..., Result], 
 
 
 def test_rows_of_a_benchmark_on_one_line_are_counted_each(tmp_path: Path) -> None:
-    write(tmp_path / "train.jsonl", [{"text": CLIPS}, {"text": ZH}])
+    write_rows(tmp_path / "train.jsonl", [{"text": CLIPS}, {"text": ZH}])
     (tmp_path / "bench.json").write_text(json.dumps([{"question": CLIPS}, {"question": ZH}, {"question": "else?"}]))
     done = synthgen("decontaminate", "train.jsonl", "--against", "bench.json", "-o", "b.jsonl", "--json", cwd=tmp_path)
     assert result(done)["benchmarks"]["bench.json"]["rows_hit"] == 2
@@ -302,7 +287,7 @@ def test_rows_of_a_benchmark_on_one_line_are_counted_each(tmp_path: Path) -> Non
 def test_a_mistake_is_one_line_and_leaves_all_as_it_was(
     run: Callable[..., Result], tmp_path: Path, args: list[str], said: str
 ) -> None:
-    write(tmp_path / "bad.jsonl", [BENCH[0], {"a": 1}])
+    write_rows(tmp_path / "bad.jsonl", [BENCH[0], {"a": 1}])
     (tmp_path / "cut.jsonl").write_text('{"question": "wh')
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "contaminated.jsonl").write_text('{"row":"a.jsonl:1","text":"What is asked?"}\n')
@@ -320,8 +305,10 @@ def test_a_signal_leaves_all_as_it_was(
     rng = Random(0)
     vocabulary = [f"w{n}" for n in range(3000)]
     texts = [" ".join(rng.choices(vocabulary, k=60)) for _ in range(60_000)]
-    write(tmp_path / "t.jsonl", [{"text": f"{CLIPS} {n}"} for n in range(600)] + [{"text": text} for text in texts])
-    write(tmp_path / "b.jsonl", [{"question": CLIPS}])
+    write_rows(
+        tmp_path / "t.jsonl", [{"text": f"{CLIPS} {n}"} for n in range(600)] + [{"text": text} for text in texts]
+    )
+    write_rows(tmp_path / "b.jsonl", [{"question": CLIPS}])
     (tmp_path / "c.jsonl").write_text("what was there\n")
     command = [sys.executable, "-m", "synthgen", "decontaminate", "t.jsonl", "--against", "b.jsonl", "-o", "c.jsonl"]
     process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
@@ -391,8 +378,8 @@ def test_planted_leaks_are_found(shared_data: Path, tmp_path: Path) -> None:
         "chinese-inside": (1.0, zh, [f"请回答下面的问题。{text}请详细说明理由，谢谢！" for text in zh]),
     }
     for name, (least, against, texts) in leaks.items():
-        write(tmp_path / "b.jsonl", [{"question": text} for text in against])
-        write(tmp_path / "t.jsonl", [{"prompt": text} for text in texts])
+        write_rows(tmp_path / "b.jsonl", [{"question": text} for text in against])
+        write_rows(tmp_path / "t.jsonl", [{"prompt": text} for text in texts])
         result(synthgen("decontaminate", "t.jsonl", "--against", "b.jsonl", "-o", "c.jsonl", "--json", cwd=tmp_path))
         met = {(e["row"].rpartition(":")[2], e["benchmark_row"]) for e in evidence(tmp_path)}
         found = sum((str(n), str(n)) in met for n in range(1, len(texts) + 1)) / len(texts)

@@ -11,29 +11,14 @@ from random import Random
 from typing import Any
 
 import pytest
-from command import environment, synthgen
+from command import environment, lines, result, synthgen, write_rows
 from edits import edited
 
 Result = subprocess.CompletedProcess[str]
 
 
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines()
-
-
 def evidence(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines(folder / "duplicates.jsonl")]
-
-
-def result(done: Result) -> dict[str, Any]:
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 ROWS = [
@@ -49,7 +34,7 @@ ROWS = [
 
 
 def test_levels_and_their_evidence(tmp_path: Path) -> None:
-    source = write(tmp_path / "a.jsonl", ROWS)
+    source = write_rows(tmp_path / "a.jsonl", ROWS)
     out = tmp_path / "out" / "b.jsonl"  # the folder is made
     found = result(synthgen("dedup", source, "-o", out, "--json", cwd=tmp_path))
     before = lines(source)
@@ -73,7 +58,7 @@ def test_levels_and_their_evidence(tmp_path: Path) -> None:
 
 
 def test_the_order_of_methods_does_not_matter_and_one_may_do(tmp_path: Path) -> None:
-    source = write(tmp_path / "a.jsonl", ROWS)
+    source = write_rows(tmp_path / "a.jsonl", ROWS)
     assert result(synthgen("dedup", source, "--json", "--method", "rouge,exact", cwd=tmp_path))["dropped"] == {
         "exact": 2,
         "rouge": 2,
@@ -86,7 +71,7 @@ def test_the_order_of_methods_does_not_matter_and_one_may_do(tmp_path: Path) -> 
 def test_minhash_finds_what_differs_in_its_prompt(tmp_path: Path) -> None:
     story = " ".join(f"word{n} of a story" for n in range(60))
     rows = [{"prompt": text, "output": story} for text in ("Write a story.", "Tell a tale that nobody knows yet.")]
-    source = write(tmp_path / "a.jsonl", rows)
+    source = write_rows(tmp_path / "a.jsonl", rows)
     methods = ("--method", "minhash,rouge,exact", "--json")
     found = result(synthgen("dedup", source, "-o", "b.jsonl", *methods, cwd=tmp_path))
     assert (found["method"], found["dropped"]) == (["exact", "rouge", "minhash"], {"minhash": 1})
@@ -108,7 +93,7 @@ def test_rows_on_one_line_of_an_array_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_all_drops_nothing_but_a_row_that_is_there_already(tmp_path: Path) -> None:
-    source = write(tmp_path / "a.jsonl", ROWS)
+    source = write_rows(tmp_path / "a.jsonl", ROWS)
     out = tmp_path / "b.jsonl"
     found = result(synthgen("dedup", source, "-o", out, "--keep", "all", "--json", cwd=tmp_path))
     assert (found["dropped"], found["reported"], found["contradictory"]) == ({"exact": 1}, {"exact": 1, "rouge": 2}, 1)
@@ -122,7 +107,7 @@ def test_best_keeps_the_highest_score_in_file_order(tmp_path: Path) -> None:
     scores: list[Any] = [3, 1, "nothing", 5, 1, 4, 0.5, "0.75"]
     rows = [{**row, "score": score} for row, score in zip(ROWS, scores, strict=True)]
     del rows[1]["score"]
-    source = write(tmp_path / "a.jsonl", rows)
+    source = write_rows(tmp_path / "a.jsonl", rows)
     out = tmp_path / "b.jsonl"
     done = synthgen("dedup", source, "-o", out, "--keep", "best:score", "--json", cwd=tmp_path)
     assert result(done)["without_score"] == 2
@@ -135,7 +120,7 @@ def test_best_keeps_the_highest_score_in_file_order(tmp_path: Path) -> None:
 
 def test_a_score_is_no_part_of_the_answer(tmp_path: Path) -> None:
     rows = [{"question": "Why is the sky blue?", "note": "x", "score": n} for n in (1, 3, 2)]
-    source = write(tmp_path / "a.jsonl", rows)
+    source = write_rows(tmp_path / "a.jsonl", rows)
     found = result(synthgen("dedup", source, "-o", "b.jsonl", "--keep", "best:score", "--json", cwd=tmp_path))
     assert (found["dropped"], found["contradictory"]) == ({"exact": 2}, 0)
     assert lines(tmp_path / "b.jsonl") == [lines(source)[1]]
@@ -169,7 +154,7 @@ ODD = [
 
 
 def test_odd_texts(tmp_path: Path) -> None:
-    source = write(tmp_path / "a.jsonl", [{"text": text} for text in ODD])
+    source = write_rows(tmp_path / "a.jsonl", [{"text": text} for text in ODD])
     found = result(synthgen("dedup", source, "-o", "b.jsonl", "--json", cwd=tmp_path))
     assert [int(e["row"].rpartition(":")[2]) for e in evidence(tmp_path)] == [2, 7, 9, 12, 14, 16]
     assert (found["without_text"], found["dropped"]) == (2, {"exact": 5, "rouge": 1})
@@ -204,7 +189,7 @@ def test_each_kind_comes_out_as_it_went_in(tmp_path: Path, suffix: str) -> None:
 def test_several_files_and_a_folder(tmp_path: Path) -> None:
     tmp_path = tmp_path / "in"
     tmp_path.mkdir()
-    a, b = write(tmp_path / "a.jsonl", ROWS[:3]), write(tmp_path / "b.jsonl", ROWS[3:])
+    a, b = write_rows(tmp_path / "a.jsonl", ROWS[:3]), write_rows(tmp_path / "b.jsonl", ROWS[3:])
     out = tmp_path.parent / "out" / "c.jsonl"
     result(synthgen("dedup", a, b, "-o", out, "--json", cwd=tmp_path))
     whole = (*lines(a), *lines(b))
@@ -254,7 +239,7 @@ def test_a_run_folder_comes_out_as_samples(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_all_as_it_was(tmp_path: Path, args: list[str], said: str) -> None:
-    source = write(tmp_path / "a.jsonl", ROWS)
+    source = write_rows(tmp_path / "a.jsonl", ROWS)
     before = source.read_bytes()
     done = synthgen("dedup", "a.jsonl", *(args if "-o" in args else ["-o", "out.jsonl", *args]), cwd=tmp_path)
     assert done.returncode == 2
@@ -285,7 +270,7 @@ def test_a_file_at_fault_is_told_and_nothing_is_written(tmp_path: Path, name: st
 
 
 def test_evidence_of_another_kind_is_not_overwritten(tmp_path: Path) -> None:
-    source = write(tmp_path / "a.jsonl", ROWS)
+    source = write_rows(tmp_path / "a.jsonl", ROWS)
     for other in ('{"mine": 1}\n', '{"row":1}\n', '{"row":', "[1]\n"):
         (tmp_path / "duplicates.jsonl").write_text(other)
         done = synthgen("dedup", source, "-o", "b.jsonl", cwd=tmp_path)
@@ -315,7 +300,7 @@ def test_rows_of_an_array_on_one_line_are_told_apart(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_stdout_on_a_full_disk_is_one_line_and_the_files_are_there(tmp_path: Path) -> None:
-    source = write(tmp_path / "a.jsonl", ROWS)
+    source = write_rows(tmp_path / "a.jsonl", ROWS)
     command = [sys.executable, "-m", "synthgen", "dedup", str(source), "-o", "b.jsonl"]
     for more in ([], ["--json"]):
         with Path("/dev/full").open("w") as full:
@@ -338,7 +323,7 @@ def test_a_signal_leaves_all_as_it_was(tmp_path: Path, number: signal.Signals, c
     rng = Random(0)
     words = [f"w{n}" for n in range(3000)]
     texts = [" ".join(rng.choices(words, k=60)) for _ in range(60_000)]
-    write(tmp_path / "a.jsonl", [{"text": text} for text in [texts[0]] * 600 + texts])
+    write_rows(tmp_path / "a.jsonl", [{"text": text} for text in [texts[0]] * 600 + texts])
     (tmp_path / "b.jsonl").write_text('{"text": "what was there"}\n')
     command = [sys.executable, "-m", "synthgen", "dedup", "a.jsonl", "-o", "b.jsonl"]
     process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
@@ -357,7 +342,7 @@ def test_a_signal_leaves_all_as_it_was(tmp_path: Path, number: signal.Signals, c
 
 
 def test_the_table_fits_and_names_what_comes_next(tmp_path: Path) -> None:
-    source = write(tmp_path / "a.jsonl", ROWS)
+    source = write_rows(tmp_path / "a.jsonl", ROWS)
     done = synthgen("dedup", source, "-o", "b.jsonl", cwd=tmp_path)
     assert done.returncode == 0
     said = done.stdout
@@ -385,7 +370,7 @@ def test_tasks_with_other_inputs_are_not_one(tmp_path: Path) -> None:
     rows += [
         {"instruction": ask, "instances": [{"input": c, "output": "a"}]} for c in ("Why is it cold?", "Who is he?")
     ]
-    write(tmp_path / "a.jsonl", rows)
+    write_rows(tmp_path / "a.jsonl", rows)
     assert result(synthgen("dedup", "a.jsonl", "-o", "b.jsonl", "--json", cwd=tmp_path))["kept"] == 4
     alone = synthgen("dedup", "a.jsonl", "-o", "b.jsonl", "--field", "instruction", "--json", cwd=tmp_path)
     assert result(alone)["dropped"]["rouge"] == 1
@@ -393,7 +378,7 @@ def test_tasks_with_other_inputs_are_not_one(tmp_path: Path) -> None:
 
 def test_a_level_that_takes_much_is_told(tmp_path: Path) -> None:
     shared = "You have a calculator, a calendar and a search engine; answer by calling one of them:"
-    write(tmp_path / "a.jsonl", [{"prompt": f"{shared} number {n}", "completion": str(n)} for n in range(120)])
+    write_rows(tmp_path / "a.jsonl", [{"prompt": f"{shared} number {n}", "completion": str(n)} for n in range(120)])
     done = synthgen("dedup", "a.jsonl", "-o", "b.jsonl", cwd=tmp_path)
     assert "rouge dropped 99% of the rows: if they share a template more than a task" in done.stderr
     assert "--method exact,minhash" in done.stderr
@@ -402,7 +387,7 @@ def test_a_level_that_takes_much_is_told(tmp_path: Path) -> None:
 def test_edited_copies_of_real_rows_are_found_and_hardly_anything_else(shared_data: Path, tmp_path: Path) -> None:
     source = shared_data / "gsm8k_train.jsonl"
     rows = [json.loads(line) for line in source.read_bytes().splitlines()]
-    copy = write(
+    copy = write_rows(
         tmp_path / "copy.jsonl", [{**row, "question": edited(row["question"], n)[0]} for n, row in enumerate(rows)]
     )
     result(synthgen("dedup", source, copy, "-o", "out.jsonl", "--threshold", "0.9", "--json", cwd=tmp_path))

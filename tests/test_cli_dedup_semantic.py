@@ -15,7 +15,7 @@ from typing import Any
 import fake_embeddings
 import numpy as np
 import pytest
-from command import environment, synthgen
+from command import environment, synthgen, write_rows
 from fake_embeddings import FakeEmbeddings, vector
 
 from synthgen.backends import ModelSpec
@@ -45,11 +45,6 @@ def fake(shared_fake: FakeEmbeddings) -> FakeEmbeddings:
     return shared_fake
 
 
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
 def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
@@ -59,7 +54,7 @@ def model(fake: FakeEmbeddings) -> tuple[str, ...]:
 
 
 def test_what_means_the_same_is_dropped_with_evidence(fake: FakeEmbeddings, tmp_path: Path) -> None:
-    source, out = write(tmp_path / "a.jsonl", ROWS), tmp_path / "b.jsonl"
+    source, out = write_rows(tmp_path / "a.jsonl", ROWS), tmp_path / "b.jsonl"
     command = ("dedup", source, "-o", out, "--method", "semantic,exact", *model(fake))
     done = synthgen(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -100,7 +95,7 @@ def test_it_keeps_what_brute_force_keeps(fake: FakeEmbeddings, tmp_path: Path) -
             texts.append(" ".join(edited))
         else:
             texts.append(" ".join(rng.choices(words, k=12)))
-    source = write(tmp_path / "a.jsonl", [{"instruction": text, "output": str(n)} for n, text in enumerate(texts)])
+    source = write_rows(tmp_path / "a.jsonl", [{"instruction": text, "output": str(n)} for n, text in enumerate(texts)])
     done = synthgen("dedup", source, "-o", "b.jsonl", "--method", "semantic", *model(fake), "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = np.stack([vector(text) for text in texts]).astype(np.float64)
@@ -115,7 +110,7 @@ def test_it_keeps_what_brute_force_keeps(fake: FakeEmbeddings, tmp_path: Path) -
 
 
 def test_without_a_model_it_is_not_run(tmp_path: Path) -> None:
-    source = write(tmp_path / "a.jsonl", ROWS)
+    source = write_rows(tmp_path / "a.jsonl", ROWS)
     done = synthgen("dedup", source, "-o", "b.jsonl", "--method", "exact,semantic", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: semantic: not run: it compares embeddings, and no model that makes them")
@@ -133,7 +128,7 @@ def test_without_a_model_it_is_not_run(tmp_path: Path) -> None:
 
 
 def test_the_environment_names_the_server_and_the_key(fake: FakeEmbeddings, tmp_path: Path) -> None:
-    source = write(tmp_path / "a.jsonl", ROWS)
+    source = write_rows(tmp_path / "a.jsonl", ROWS)
     env = {"OPENAI_BASE_URL": fake.base_url, "OPENAI_API_KEY": "sk-from-env", "MY_KEY": "sk-mine"}
     words = ("dedup", source, "-o", "b.jsonl", "--method", "semantic", "--embedding-model", "fake-embed")
     assert synthgen(*words, cwd=tmp_path, **env).returncode == 0
@@ -145,7 +140,7 @@ def test_the_environment_names_the_server_and_the_key(fake: FakeEmbeddings, tmp_
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:
-    source = write(tmp_path / "a.jsonl", ROWS)
+    source = write_rows(tmp_path / "a.jsonl", ROWS)
     nobody = ("--embedding-model", "x", "--embedding-base-url", "http://127.0.0.1:1/v1")
     done = synthgen("dedup", source, "-o", "b.jsonl", "--method", "semantic", *nobody, cwd=tmp_path)
     assert done.returncode == 4
@@ -171,7 +166,7 @@ def test_hours_are_foretold(fake: FakeEmbeddings, tmp_path: Path) -> None:
 
 def test_a_budget(fake: FakeEmbeddings, tmp_path: Path) -> None:
     rows = [{"instruction": f"{n} " + "word " * 100, "output": "x"} for n in range(800)]
-    source = write(tmp_path / "a.jsonl", rows)
+    source = write_rows(tmp_path / "a.jsonl", rows)
     words = ("dedup", source, "-o", "b.jsonl", "--method", "semantic", "--threshold", "1", *model(fake))
     money = ("--price", "in=1,out=0", "--budget", "usd=0.02")
     done = synthgen(*words, *money, cwd=tmp_path)
@@ -188,7 +183,7 @@ def test_a_budget(fake: FakeEmbeddings, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_what_was_paid_outlives_the_command(fake: FakeEmbeddings, tmp_path: Path, sign: int, code: int) -> None:
-    source = write(tmp_path / "a.jsonl", [{"instruction": f"row {n} of many", "output": "x"} for n in range(1500)])
+    source = write_rows(tmp_path / "a.jsonl", [{"instruction": f"row {n} of many", "output": "x"} for n in range(1500)])
     words = ("dedup", str(source), "-o", "b.jsonl", "--method", "semantic", "--threshold", "1", *model(fake))
     fake.hangs_after = 20  # in the second window
     started = subprocess.Popen(
