@@ -59,8 +59,9 @@ def formats(json_: bool) -> None:
     if json_:
         as_json({"formats": rows})
         return
+    wide, long = max(len(row["name"]) for row in rows), max(len(row["file"]) for row in rows)
     for row in rows:
-        click.echo(f"{row['name']:<12} {row['file']:<18} {row['description']}")
+        click.echo(f"{row['name']:<{wide}}  {row['file']:<{long}}  {row['description']}")
 
 
 @click.group()

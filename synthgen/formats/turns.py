@@ -153,6 +153,7 @@ def lost(sample: Sample, keeps: frozenset[str]) -> tuple[str, ...]:
         ("names of speakers", names),
         ("the rejected answer", bool(sample.rejected)),
         ("the label", sample.label is not None),
+        ("the reference", sample.reference is not None),
         ("text beside the turns", sample.text is not None),
         ("the border of instruction and input", bool(sample.input_split and sample.input_split[1])),
     )
