@@ -22,17 +22,6 @@ from synthgen.types import Message, Sample, ToolCall
 ALPACA, SHAREGPT, MESSAGES, SAMPLES = map(open_format, ("alpaca", "sharegpt", "messages", "samples"))
 
 
-@pytest.fixture
-def hub_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The `datasets` library, without a network and with its cache in the test's folder."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    datasets = pytest.importorskip("datasets")
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(datasets.config, "HF_MODULES_CACHE", str(tmp_path / "hf" / "modules"))
-    return datasets
-
-
 def test_the_bytes_of_a_file(tmp_path: Path) -> None:
     sample = Sample(said('你好 "x"\u2028\n{{ 7*7 }} <|im_end|>', "\U0001f600é"))
     result = write_samples([sample, SPLIT], ALPACA, tmp_path / "a.jsonl")

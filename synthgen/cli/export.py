@@ -11,7 +11,9 @@ from synthgen.cli.say import as_json, note
 
 @click.command()
 @click.argument("path", metavar="RUN|FILE", type=click.Path(path_type=Path))
-@click.option("--to", "target", required=True, metavar="FORMAT", help="alpaca, sharegpt, messages, ...: see `synthgen formats`.")
+@click.option(
+    "--to", "target", required=True, metavar="FORMAT", help="alpaca, sharegpt, messages, ...: see `synthgen formats`."
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
 @click.option("--strict", is_flag=True, help="Exit 1 and write nothing when a sample would lose something.")
 @click.option("--json", "json_", is_flag=True, help="One JSON object on stdout.")

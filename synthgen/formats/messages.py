@@ -58,9 +58,9 @@ class Messages:
         return ("messages", "tools") if tools else ("messages",)
 
     def row(self, sample: Sample, columns: Sequence[str]) -> dict[str, Any]:
-        messages = [replace(message, reasoning=None) for message in _with_ids(tuple(spoken(sample.messages)))]
+        messages = [replace(message, reasoning=None) for message in with_ids(tuple(spoken(sample.messages)))]
         # null and not []: of "no tools" it is the one spelling that every loader takes.
-        tools = [_wrapped(tool) for tool in sample.tools] or None
+        tools = [wrapped(tool) for tool in sample.tools] or None
         row = {"messages": [message_row(message) for message in messages], "tools": tools}
         return {column: row[column] for column in columns}
 
@@ -157,7 +157,7 @@ def _calls(turn: Mapping[str, Any]) -> tuple[ToolCall, ...]:
     return tuple(calls)
 
 
-def _with_ids(messages: Sequence[Message]) -> list[Message]:
+def with_ids(messages: Sequence[Message]) -> list[Message]:
     """Calls without an id get one, by their place in the conversation, and results the ids of their calls."""
     found: list[Message] = []
     number = 0
@@ -178,7 +178,8 @@ def _with_ids(messages: Sequence[Message]) -> list[Message]:
     return found
 
 
-def _wrapped(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+def wrapped(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A tool in OpenAI's form {type, function}."""
     return tool if isinstance(tool.get("function"), Mapping) else {"type": "function", "function": tool}
 
 
