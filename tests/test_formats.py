@@ -50,7 +50,8 @@ PARALLEL = Sample(
     tools=(WEATHER,),
 )
 PAGE = Sample(text="# 河\n\nA page.\n")
-ALL = (PLAIN, SPLIT, LONG, TOOLS, PARALLEL, PAGE)
+ASKED = Sample(said("2 + 2?"), reference="4", meta={"verifier": "math", "data_source": "gsm8k"})
+ALL = (PLAIN, SPLIT, LONG, TOOLS, PARALLEL, PAGE, ASKED)
 
 
 def through(member: Format, *samples: Sample) -> list[dict[str, Any]]:

@@ -178,6 +178,11 @@ def with_ids(messages: Sequence[Message]) -> list[Message]:
     return found
 
 
+def plain(messages: Iterable[Message]) -> list[Message]:
+    """The turns without reasoning and weights, where something else says what is trained."""
+    return [replace(message, reasoning=None, weight=None) for message in messages]
+
+
 def wrapped(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     """A tool in OpenAI's form {type, function}."""
     return tool if isinstance(tool.get("function"), Mapping) else {"type": "function", "function": tool}

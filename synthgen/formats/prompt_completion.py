@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from synthgen.errors import ParseError
-from synthgen.formats.messages import message_row, read_messages, with_ids, wrapped
+from synthgen.formats.messages import message_row, plain, read_messages, with_ids, wrapped
 from synthgen.formats.turns import (
     calls_tools,
     content_fault,
@@ -108,8 +108,8 @@ class PromptCompletion:
     def row(self, sample: Sample, columns: Sequence[str]) -> dict[str, Any]:
         prompt, completion = split_pair(with_ids(tuple(spoken(sample.messages))))
         row = {
-            "prompt": [_row(message) for message in prompt],
-            "completion": [_row(message) for message in completion],
+            "prompt": [message_row(message) for message in plain(prompt)],
+            "completion": [message_row(message) for message in plain(completion)],
             "tools": to_json([wrapped(tool) for tool in sample.tools]) if sample.tools else None,
         }
         return {column: row[column] for column in columns}
@@ -122,10 +122,6 @@ class PromptCompletion:
 
     def dataset_info(self, file_name: str, columns: Sequence[str]) -> dict[str, Any] | None:
         return None  # LLaMA-Factory reads one list of turns
-
-
-def _row(message: Message) -> dict[str, Any]:
-    return message_row(replace(message, reasoning=None, weight=None))
 
 
 FORMAT = PromptCompletion()
