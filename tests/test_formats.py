@@ -478,7 +478,7 @@ def test_a_broken_tail_is_told_after_the_good_rows(tmp_path: Path) -> None:
         ("lf_alpaca_zh_demo.json", "alpaca"),
         ("huatuo_llama_data.json", "alpaca"),
         ("gpteacher_toolformer_06_alpaca.json", "alpaca"),
-        ("fastchat_dummy_conversation.json", "sharegpt"),
+        ("fastchat_dummy_conversation.json", "fastchat"),
         ("lf_glaive_toolcall_en_demo.json", "sharegpt"),
         ("lf_glaive_toolcall_zh_demo.json", "sharegpt"),
         ("lf_kto_en_demo.json", "messages"),

@@ -20,7 +20,8 @@ class Format(Protocol):
     """One way to put a sample into a row, and back. All of it is pure; files are read and written elsewhere.
 
     What `carries` refuses cannot be a row at all; what `loses` names is left out of a row that is written.
-    Reasons are fixed words without positions, so that they can be counted.
+    Reasons are fixed words without positions, so that they can be counted. The suffix of `file_name` is the container:
+    `.jsonl`, or `.json` where readers take one array and nothing else.
     """
 
     name: str

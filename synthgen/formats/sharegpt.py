@@ -49,7 +49,7 @@ class ShareGPT:
     file_name = "sharegpt.jsonl"
 
     def sniff(self, row: Mapping[str, Any]) -> bool:
-        return "conversations" in row and "chosen" not in row
+        return "conversations" in row and "chosen" not in row and not is_original(row)
 
     def read(self, row: Mapping[str, Any]) -> Sample:
         turns = row.get("conversations")
@@ -114,6 +114,18 @@ class ShareGPT:
         names = {"conversations": "messages", "system": "system", "tools": "tools"}
         entry = {names[column]: column for column in columns if column in names}
         return {"file_name": file_name, "formatting": "sharegpt", "columns": entry}
+
+
+def is_original(row: Mapping[str, Any]) -> bool:
+    """Whether the row is one of the first ShareGPT's: an id and two speakers, nothing else."""
+    turns = row.get("conversations")
+    speakers = [turn.get("from") for turn in turns if isinstance(turn, Mapping)] if isinstance(turns, list) else []
+    return row.keys() == {"id", "conversations"} and set(speakers) <= {"human", "gpt"} and bool(speakers)
+
+
+def spoken_turns(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """The turns of a conversation as {from, value}."""
+    return list(_turns(messages))
 
 
 def _groups(messages: Sequence[Message]) -> Iterator[tuple[bool, list[Message]]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from synthgen.errors import StoreError, SynthgenError, UsageError
 from synthgen.formats import Format
@@ -40,7 +40,7 @@ class Written:
 def write_samples(
     samples: Collection[Sample] | Callable[[], Iterable[Sample]], into: Format, path: Path, *, strict: bool = False
 ) -> Written:
-    """Samples as JSON lines: UTF-8, LF, no NaN, the same columns in the same order in each row.
+    """Samples as JSON lines, or the format's own container: UTF-8, LF, no NaN, each row with the same columns.
 
     Give a collection, or a function that starts over each time.
     `strict`: CannotCarryError and no file where any sample would be left out or lose a part.
@@ -75,6 +75,19 @@ def write_all(
     return [written[path] for _, path in targets]
 
 
+class _Marks(NamedTuple):
+    """What stands around the rows of a container."""
+
+    before: bytes
+    between: bytes
+    after: bytes
+    empty: bytes
+
+
+_LINES = _Marks(b"", b"\n", b"\n", b"")
+_ARRAY = _Marks(b"[\n", b",\n", b"\n]\n", b"[]\n")
+
+
 def _fill(files: Sequence[_File], samples: Iterable[Sample]) -> None:
     for sample in samples:
         for file in files:
@@ -92,6 +105,7 @@ class _File:
         self._lost: Counter[str] = Counter()
         self._hurt = self._total = self._rows = 0
         self._temporary = _Temporary(path)
+        self._marks = _ARRAY if into.file_name.endswith(".json") else _LINES
 
     def add(self, sample: Sample) -> None:
         self._total += 1
@@ -104,7 +118,7 @@ class _File:
                 return
             line = _line(self._into, sample, self._columns or columns)
             if isinstance(line, bytes):
-                self._temporary.write(line)
+                self._temporary.write((self._marks.between if self._rows else self._marks.before) + line)
                 self._rows += 1
                 lost = self._into.loses(sample)
                 self._lost.update(lost)
@@ -132,6 +146,7 @@ class _File:
             raise CannotCarryError(f"{self.path}: {message}; nothing was written, leave --strict out to write the rest")
 
     def close(self) -> Written:
+        self._temporary.write(self._marks.after if self._rows else self._marks.empty)
         self._temporary.commit()
         columns = self._into.columns(()) if self._columns is None else self._columns
         return Written(self.path, self._rows, columns, dict(self._left_out), dict(self._lost))
@@ -151,7 +166,7 @@ def _line(into: Format, sample: Sample, columns: tuple[str, ...]) -> bytes | str
         return "NaN or an infinity"
     if b"\\u0000" in line and any("\0" in text for text in texts(row)):
         return "a NUL character"
-    return line + b"\n"
+    return line
 
 
 def write_bytes(path: Path, data: bytes) -> None:
