@@ -113,15 +113,13 @@ def read_message(turn: Any) -> Message:
     """One message out of OpenAI's form; what `content` spells as parts becomes one text."""
     if not isinstance(turn, Mapping):
         raise ParseError("must be an object {role, content}")
-    role = turn.get("role")
-    if not isinstance(role, str) or role not in _ROLES:
-        raise ParseError(f"unknown role {role!r}; known are system, user, assistant, tool")
+    role = role_of(turn.get("role"))
     calls = _calls(turn)
     weight = turn.get("weight")
     if weight is not None and (isinstance(weight, bool) or weight not in (0, 1)):
         raise ParseError(f"weight must be 0 or 1, found {weight!r}")
     return Message(
-        _ROLES[role],
+        role,
         _content(turn, needed=not calls),
         tool_calls=calls,
         tool_call_id=text_of(turn, "tool_call_id") or None,
@@ -129,6 +127,13 @@ def read_message(turn: Any) -> Message:
         reasoning=text_of(turn, "reasoning") or text_of(turn, "reasoning_content") or None,
         weight=weight,
     )
+
+
+def role_of(value: Any) -> Role:
+    """A role by the API's name or its older one; ParseError for any other."""
+    if not isinstance(value, str) or value not in _ROLES:
+        raise ParseError(f"unknown role {value!r}; known are system, user, assistant, tool")
+    return _ROLES[value]
 
 
 def _content(turn: Mapping[str, Any], *, needed: bool) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from synthgen.formats.chatml import OTHERS, mark_of
 from synthgen.formats.turns import lost, meta_of, text_of
 from synthgen.types import Sample
 
 _OWN = frozenset({"text"})
 _KEEPS = frozenset({"text beside the turns"})
-# A row with one of these is of another format, and `text` what somebody rendered from it (tatsu-lab/alpaca has both).
-_OTHERS = frozenset({"messages", "conversations", "instruction", "prompt", "completion", "chosen", "rejected"})
 
 
 class Text:
@@ -22,7 +21,7 @@ class Text:
     file_name = "text.jsonl"
 
     def sniff(self, row: Mapping[str, Any]) -> bool:
-        return "text" in row and not _OTHERS & row.keys()
+        return "text" in row and not OTHERS & row.keys() and mark_of(row) is None
 
     def read(self, row: Mapping[str, Any]) -> Sample:
         return Sample(text=text_of(row, "text", needed=True), meta=meta_of(row, _OWN))
