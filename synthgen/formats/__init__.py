@@ -22,6 +22,8 @@ class Format(Protocol):
     What `carries` refuses cannot be a row at all; what `loses` names is left out of a row that is written.
     Reasons are fixed words without positions, so that they can be counted. The suffix of `file_name` is the container:
     `.jsonl`, or `.json` where readers take one array and nothing else.
+
+    It may have more: `apart(sample)`, the samples that it writes as a row each where one sample is several rows.
     """
 
     name: str

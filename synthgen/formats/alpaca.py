@@ -7,6 +7,7 @@ from itertools import cycle
 from typing import Any
 
 from synthgen.errors import ParseError
+from synthgen.formats.labels import judged
 from synthgen.formats.turns import calls_tools, content_fault, lost, meta_of, split_system, text_of
 from synthgen.types import Message, Sample
 
@@ -27,7 +28,7 @@ class Alpaca:
     file_name = "alpaca.jsonl"
 
     def sniff(self, row: Mapping[str, Any]) -> bool:
-        return "instruction" in row and ("output" in row or "response" in row) and "chosen" not in row
+        return "instruction" in row and ("output" in row or "response" in row) and not judged(row)
 
     def read(self, row: Mapping[str, Any]) -> Sample:
         output = "output" if "output" in row else "response"  # GPTeacher's name for it

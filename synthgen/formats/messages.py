@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from synthgen.errors import ParseError
+from synthgen.formats.labels import judged
 from synthgen.formats.turns import (
     call_of,
     calls_tools,
@@ -22,6 +23,7 @@ from synthgen.formats.turns import (
 from synthgen.types import Message, Role, Sample, ToolCall
 
 _OWN = frozenset({"messages", "tools", "label"})
+_OTHERS = frozenset({"meta", "rejected", "rejected_response", "rejected_messages"})  # columns of other formats
 _KEEPS = frozenset({"weights of turns", "names of speakers"})
 _ROLES: dict[str, Role] = {
     "system": "system",
@@ -41,7 +43,7 @@ class Messages:
     file_name = "messages.jsonl"
 
     def sniff(self, row: Mapping[str, Any]) -> bool:
-        return "messages" in row and not {"meta", "chosen", "rejected"} & row.keys()
+        return "messages" in row and not _OTHERS & row.keys() and not judged(row)
 
     def read(self, row: Mapping[str, Any]) -> Sample:
         label = row.get("label")
@@ -58,10 +60,7 @@ class Messages:
         return ("messages", "tools") if tools else ("messages",)
 
     def row(self, sample: Sample, columns: Sequence[str]) -> dict[str, Any]:
-        messages = [replace(message, reasoning=None) for message in with_ids(tuple(spoken(sample.messages)))]
-        # null and not []: of "no tools" it is the one spelling that every loader takes.
-        tools = [wrapped(tool) for tool in sample.tools] or None
-        row = {"messages": [message_row(message) for message in messages], "tools": tools}
+        row = {"messages": conversation_rows(sample.messages), "tools": tools_rows(sample)}
         return {column: row[column] for column in columns}
 
     def carries(self, sample: Sample) -> str | None:
@@ -82,6 +81,21 @@ class Messages:
             "columns": {"messages": "messages"},
             "tags": tags | {"function_tag": "function_call"},
         }
+
+
+def conversation_rows(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """A conversation as other tools take it: each call has an id, and nobody's thoughts are told."""
+    return [message_row(replace(message, reasoning=None)) for message in with_ids(tuple(spoken(messages)))]
+
+
+def tools_rows(sample: Sample) -> list[Mapping[str, Any]] | None:
+    """The tools in OpenAI's form; null and not []: of "no tools" it is the one spelling that every loader takes."""
+    return [wrapped(tool) for tool in sample.tools] or None
+
+
+def tools_text(sample: Sample) -> str | None:
+    """The same as JSON text: a list would give each tool the keys of all in a table of Arrow's."""
+    return to_json(tools_rows(sample)) if sample.tools else None
 
 
 def read_messages(value: Any) -> tuple[Message, ...]:

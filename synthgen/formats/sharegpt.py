@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from synthgen.errors import ParseError
+from synthgen.formats.labels import judged
 from synthgen.formats.messages import read_message
 from synthgen.formats.turns import (
     call_of,
@@ -49,18 +50,10 @@ class ShareGPT:
     file_name = "sharegpt.jsonl"
 
     def sniff(self, row: Mapping[str, Any]) -> bool:
-        return "conversations" in row and "chosen" not in row and not is_original(row)
+        return "conversations" in row and not judged(row) and not is_original(row)
 
     def read(self, row: Mapping[str, Any]) -> Sample:
-        turns = row.get("conversations")
-        if not isinstance(turns, list) or not turns:
-            raise ParseError("conversations must be a list of turns")
-        messages: list[Message] = []
-        for number, turn in enumerate(turns, start=1):
-            try:
-                messages += _messages(turn, messages)
-            except ParseError as error:
-                raise ParseError(f"turn {number}: {error}") from None
+        messages = read_turns(row.get("conversations"), "conversations")
         if system := text_of(row, "system"):
             if messages[0].role == "system" and messages[0].content != system:
                 raise ParseError("a system column and another system turn: loaders drop one of them")
@@ -186,7 +179,20 @@ def _with_parameters(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**tool, "parameters": tool.get("parameters") or {"type": "object", "properties": {}}}
 
 
-def _messages(turn: Any, before: Sequence[Message]) -> list[Message]:
+def read_turns(value: Any, column: str) -> list[Message]:
+    """The messages of a list of turns."""
+    if not isinstance(value, list) or not value:
+        raise ParseError(f"{column} must be a list of turns")
+    messages: list[Message] = []
+    for number, turn in enumerate(value, start=1):
+        try:
+            messages += read_turn(turn, messages)
+        except ParseError as error:
+            raise ParseError(f"{column}, turn {number}: {error}") from None
+    return messages
+
+
+def read_turn(turn: Any, before: Sequence[Message]) -> list[Message]:
     """The messages of one turn: several only for an observation of parallel calls."""
     if not isinstance(turn, Mapping):
         raise ParseError("must be an object {from, value}")

@@ -100,6 +100,8 @@ class _File:
     def __init__(self, into: Format, path: Path, columns: tuple[str, ...] | None = None) -> None:
         self.path, self.narrow = path, False
         self._into, self._columns = into, columns
+        self._wide = columns is not None  # the columns of all rows, which need not hold those of each
+        self._apart: Callable[[Sample], Sequence[Sample]] = getattr(into, "apart", lambda sample: (sample,))
         self._kinds: dict[tuple[str, ...], Sample] = {}  # one sample for each set of columns
         self._left_out: Counter[str] = Counter()
         self._lost: Counter[str] = Counter()
@@ -108,6 +110,10 @@ class _File:
         self._marks = _ARRAY if into.file_name.endswith(".json") else _LINES
 
     def add(self, sample: Sample) -> None:
+        for one in self._apart(sample):
+            self._add(one)
+
+    def _add(self, sample: Sample) -> None:
         self._total += 1
         reason = self._into.carries(sample)
         if reason is None:
@@ -131,7 +137,7 @@ class _File:
     def _meet(self, columns: tuple[str, ...], sample: Sample) -> None:
         self._kinds[columns] = sample
         self._columns = self._columns or columns
-        self.narrow |= not set(columns) <= set(self._columns)
+        self.narrow |= not self._wide and not set(columns) <= set(self._columns)
 
     def start_over(self) -> _File:
         """The same file with the columns of all rows."""

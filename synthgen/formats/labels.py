@@ -1,0 +1,49 @@
+"""Labels of answers: which values mean good and bad, and which rows hold one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from synthgen.errors import ParseError
+
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_ANSWERS = ("assistant", "gpt")
+
+
+def label_of(row: Mapping[str, Any], column: str) -> bool:
+    """The label of a row; ParseError where the value is none. Tables and other languages spell it 1 or "True"."""
+    value = row.get(column)
+    found = _meaning(value)
+    if found is None:
+        shown = "null" if value is None else repr(value[:30]) if isinstance(value, str) else type(value).__name__
+        raise ParseError(f"{column} must be true or false (or 1 or 0), found {shown}")
+    return found
+
+
+def tag_column(row: Mapping[str, Any]) -> str | None:
+    """The column of a KTO row's label, or None where the row is of another kind.
+
+    `label` is a word of classifiers too: a number counts only beside an answer that it can be about.
+    """
+    if "kto_tag" in row:
+        return "kto_tag"
+    label = row.get("label")
+    answer = "completion" in row or _ends_with_answer(row.get("messages"))
+    return "label" if isinstance(label, bool) or (answer and _meaning(label) is not None) else None
+
+
+def judged(row: Mapping[str, Any]) -> bool:
+    """Whether a row has two answers, or a label on one: then it is no row of a format of answers to imitate."""
+    return "chosen" in row or tag_column(row) is not None
+
+
+def _meaning(value: Any) -> bool | None:
+    if isinstance(value, str):
+        return _WORDS.get(value.strip().lower())
+    return bool(value) if isinstance(value, int | float) and value in (0, 1) else None
+
+
+def _ends_with_answer(turns: Any) -> bool:
+    last = turns[-1] if isinstance(turns, list) and turns else None
+    return isinstance(last, Mapping) and last.get("role", last.get("from")) in _ANSWERS

@@ -1,0 +1,89 @@
+"""Preference data of ms-swift: messages with the chosen answer, and the rejected one or its whole conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from synthgen.errors import ParseError
+from synthgen.formats.messages import FORMAT as MESSAGES
+from synthgen.formats.messages import conversation_rows, tools_text
+from synthgen.formats.pairs import answered, both_carried, both_lose, common_prompt, other, pair_fault, split_answer
+from synthgen.formats.preference import answer_of
+from synthgen.formats.sharegpt import read_turns
+from synthgen.formats.turns import meta_of, tools_of
+from synthgen.types import Message, Sample
+
+_OWN = frozenset({"messages", "rejected_response", "rejected_messages", "tools", "rejected_tools"})
+
+
+class PreferenceSwift:
+    """The column is `rejected_response` where every answer of the file is one text, else `rejected_messages`.
+
+    A null `rejected_response` makes ms-swift delete the row, so no file has both. It puts a `rejected_response` in the
+    place of all that follows the user's last turn, tool results too; and it shows the tools to a conversation in
+    `rejected_messages` only where they stand in `rejected_tools` as well (ms-swift 4.6).
+    """
+
+    name = "preference-swift"
+    description = "messages, rejected_response or rejected_messages (+ tools): ms-swift (DPO, reward)"
+    file_name = "preference-swift.jsonl"
+
+    def sniff(self, row: Mapping[str, Any]) -> bool:
+        return "messages" in row and ("rejected_response" in row or "rejected_messages" in row) and "chosen" not in row
+
+    def read(self, row: Mapping[str, Any]) -> Sample:
+        chosen = read_turns(row.get("messages"), "messages")
+        if row.get("rejected_messages") is not None:
+            prompt, chosen, rejected = common_prompt(chosen, read_turns(row["rejected_messages"], "rejected_messages"))
+        else:
+            rejected = answer_of(row, "rejected_response")
+            border = next((n for n in range(len(chosen), 0, -1) if chosen[n - 1].role == "user"), 0)
+            prompt, chosen = chosen[:border], chosen[border:]
+        if not chosen:
+            raise ParseError("messages end with the user's turn; the chosen answer is missing")
+        return answered(Sample(tools=tools_of(row), meta=meta_of(row, _OWN)), prompt, chosen, rejected)
+
+    def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:
+        tools = whole = False
+        for sample in samples:
+            tools, whole = tools or bool(sample.tools), whole or not _is_text(sample)
+        if not whole:
+            return ("messages", "rejected_response", *(("tools",) if tools else ()))
+        return ("messages", "rejected_messages", *(("tools", "rejected_tools") if tools else ()))
+
+    def row(self, sample: Sample, columns: Sequence[str]) -> dict[str, Any]:
+        tools = tools_text(sample)
+        row = {
+            "messages": conversation_rows(sample.messages),
+            "rejected_response": sample.rejected[-1].content,
+            "rejected_messages": conversation_rows(other(sample).messages),
+            "tools": tools,
+            "rejected_tools": tools,
+        }
+        return {column: row[column] for column in columns}
+
+    def carries(self, sample: Sample) -> str | None:
+        return pair_fault(sample) or both_carried(sample, MESSAGES)
+
+    def loses(self, sample: Sample) -> tuple[str, ...]:
+        _, chosen = split_answer(sample)
+        border = () if chosen[0] != sample.rejected[0] else ("where answers that open alike begin",)
+        return (*both_lose(sample, MESSAGES), *border)
+
+    def dataset_info(self, file_name: str, columns: Sequence[str]) -> dict[str, Any] | None:
+        return None  # LLaMA-Factory looks for the rejected answer in a turn
+
+
+def _is_text(sample: Sample) -> bool:
+    prompt, chosen = split_answer(sample)
+    return (
+        prompt[-1].role == "user" and len(chosen) == len(sample.rejected) == 1 and not _calls(chosen, sample.rejected)
+    )
+
+
+def _calls(*answers: Sequence[Message]) -> bool:
+    return any(turn.tool_calls for answer in answers for turn in answer)
+
+
+FORMAT = PreferenceSwift()
