@@ -118,7 +118,7 @@ def test_turns_must_alternate_where_the_loader_counts_them(name: str) -> None:
 def test_unknown_formats_name_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"did you mean sharegpt\?"):
         open_format("sharegtp")
-    with pytest.raises(UsageError, match="formats: alpaca, .*samples, sharegpt"):
+    with pytest.raises(UsageError, match=r"formats: alpaca, .*samples, sharegpt"):
         open_format("xyz")
 
 
