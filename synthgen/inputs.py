@@ -13,8 +13,10 @@ from synthgen import output
 from synthgen.dedup import Fingerprints, cjk_share
 from synthgen.errors import ParseError, UsageError
 from synthgen.filters import parts
-from synthgen.formats import sniff_format
+from synthgen.formats import Format, sniff_format
+from synthgen.formats.labels import judged
 from synthgen.formats.messages import read_messages
+from synthgen.formats.pairs import split_answer
 from synthgen.formats.turns import from_json
 from synthgen.rows import read_rows
 from synthgen.rows.text import Row
@@ -24,7 +26,11 @@ from synthgen.types import Message, Sample, Seed
 _COLUMNS = ("prompt", "question", "instruction", "text", "turns", "messages", "conversations")
 _LISTS = ("turns", "messages", "conversations")
 _REFERENCES = ("output", "response", "answer", "completion", "reference")
-_READ = frozenset({*_COLUMNS, *_REFERENCES, "id", "input", "system", "system_prompt", "history"})
+# Beside `chosen` and a label, what says that a row has two answers.
+_REJECTED = ("rejected_response", "rejected_messages", "preferred_output", "non_preferred_output")
+_READ = frozenset(
+    {*_COLUMNS, *_REFERENCES, *_REJECTED, "chosen", "rejected", "id", "input", "system", "system_prompt", "history"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,10 @@ def _name(row: Row) -> str:
 
 def _of_row(row: Row) -> dict[str, Any]:
     fields = row.fields
+    if judged(fields) or not fields.keys().isdisjoint(_REJECTED):
+        member = sniff_format(fields)
+        if member is not None:
+            return _of_sample(_read(row, member), row.where)
     for column in _COLUMNS:
         value = fields.get(column)
         if value is not None and value not in ("", []):
@@ -127,6 +137,13 @@ def _of_row(row: Row) -> dict[str, Any]:
         return _of_turns(read_messages(value), row.where)
     except ParseError as error:
         raise UsageError(f"{row.where}: {column}: {error}; fix or delete the row") from None
+
+
+def _read(row: Row, member: Format) -> Sample:
+    try:
+        return member.read(row.fields)
+    except ParseError as error:
+        raise UsageError(f"{row.where}: {error}; fix or delete the row") from None
 
 
 def _list(row: Row, column: str, text: str) -> Any:
@@ -178,10 +195,15 @@ def _of_sample(sample: Sample, where: str) -> dict[str, Any]:
         raise UsageError(f"{where}: calls tools, which no recipe answers yet; delete the row")
     if not sample.messages and sample.text:
         return _fields(where, (Message("user", sample.text),))
-    found = _of_turns(sample.messages, where)
+    said = sample.messages
+    if sample.rejected:  # an answer may be more of a conversation, user turns and all
+        prompt, answer = split_answer(sample)
+        said = (*prompt, *answer[:1])
+    found = _of_turns(said, where)
     users = sum(1 for m in found["messages"] if m.role == "user")
     split = sample.input_split if users == 1 else None
-    return {**found, "split": split, "reference": sample.reference or found["reference"]}
+    reference = None if sample.label is False else sample.reference or found["reference"]
+    return {**found, "split": split, "reference": reference}
 
 
 def _of_turns(messages: Sequence[Message], where: str) -> dict[str, Any]:

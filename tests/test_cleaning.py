@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from synthgen.cleaning.copying import Files
-from synthgen.cleaning.texts import texts_of, user_turns
+from synthgen.cleaning.texts import answers, texts_of, user_turns
 from synthgen.errors import UsageError
 from synthgen.rows import Fault, Row
 
@@ -255,6 +255,34 @@ def test_real_files_are_copied_to_the_byte(shared_data: Path) -> None:
             "U\nV", "S", "A",
         ),
         ({"conversations": [{"from": "human", "value": "U"}], "chosen": "C", "rejected": "R"}, "U", "", "C\nR"),
+        (
+            {"conversations": [{"from": "human", "value": "U"}], "chosen": {"from": "gpt", "value": "C"},
+             "rejected": {"from": "gpt", "value": "R"}},
+            "U", "", "C\nR",
+        ),
+        (
+            {"prompt": [{"role": "user", "content": "U"}], "chosen": [{"role": "assistant", "content": "C"}],
+             "rejected": [{"role": "assistant", "content": "R"}]},
+            "U", "", "C\nR",
+        ),
+        (
+            {"chosen": [{"role": "user", "content": "U"}, {"role": "assistant", "content": "C"}],
+             "rejected": [{"role": "user", "content": "U"}, {"role": "assistant", "content": "R"}]},
+            "U", "", "C\nR",
+        ),
+        (
+            {"input": {"messages": [{"role": "user", "content": "U"}]},
+             "preferred_output": [{"role": "assistant", "content": "C"}],
+             "non_preferred_output": [{"role": "assistant", "content": "R"}]},
+            "U", "", "C\nR",
+        ),
+        (
+            {"messages": [{"role": "user", "content": "U"}, {"role": "assistant", "content": "C"}],
+             "rejected_response": "R"},
+            "U", "", "C\nR",
+        ),
+        ({"instruction": "U", "output": "A", "kto_tag": False}, "U", "", "A\nfalse"),
+        ({"instruction": "U", "instances": [{"input": "i", "output": "A"}]}, "U", "", '[{"input": "i", "output": "A"}]'),
         ({"conversations": '[{"from": "human", "value": "U"}, {"from": "gpt", "value": "A"}]'}, "U", "", "A"),
         ({"instruction": "", "input": "I", "system": "S", "output": "A"}, "I", "S", "A"),
         ({"turns": ["one", "two"]}, "one\ntwo", "", ""),
@@ -292,3 +320,8 @@ def test_the_column_that_is_named() -> None:
     assert user_turns({"instruction": "I", "input": "x"}) == ["I\nx"]
     assert user_turns({"instruction": " ", "input": "x"}) == ["x"]
     assert user_turns({"other": "I"}) == []
+    pair = {
+        key: [{"role": "user", "content": "U"}, {"role": "assistant", "content": key}] for key in ("chosen", "rejected")
+    }
+    assert (user_turns(pair), answers(pair)) == (["U"], ["chosen", "rejected"])
+    assert texts_of({"chosen": 3, "rejected": 4}) is None

@@ -43,6 +43,39 @@ def test_one_prompt_in_many_shapes(row: dict[str, Any], tmp_path: Path) -> None:
     assert seed.where.endswith("p.jsonl:1")
 
 
+ASKED, SUN = {"role": "user", "content": "How old is the sun?"}, {"role": "assistant", "content": "4.6"}
+YOUNG = {"role": "assistant", "content": "6"}
+
+
+@pytest.mark.parametrize(
+    ("row", "reference"),
+    [
+        ({"prompt": "How old is the sun?", "chosen": "4.6", "rejected": "6"}, "4.6"),
+        ({"prompt": [ASKED], "chosen": [SUN], "rejected": [YOUNG]}, "4.6"),
+        ({"chosen": [ASKED, SUN], "rejected": [ASKED, YOUNG]}, "4.6"),
+        ({"chosen": [ASKED, SUN, ASKED, SUN], "rejected": [ASKED, YOUNG, ASKED, SUN]}, "4.6"),
+        ({"conversations": [{"from": "human", "value": "How old is the sun?"}], "chosen": {"from": "gpt", "value": "4.6"}, "rejected": {"from": "gpt", "value": "6"}}, "4.6"),
+        ({"instruction": "How old is the sun?", "chosen": "4.6", "rejected": "6"}, "4.6"),
+        ({"input": {"messages": [ASKED]}, "preferred_output": [SUN], "non_preferred_output": [YOUNG]}, "4.6"),
+        ({"messages": [ASKED, SUN], "rejected_response": "6"}, "4.6"),
+        ({"prompt": [ASKED], "completion": [SUN], "label": True}, "4.6"),
+        ({"prompt": "How old is the sun?", "completion": "6", "label": False}, None),
+        ({"messages": [ASKED, YOUNG], "label": False}, None),
+        ({"instruction": "How old is the sun?", "input": "", "output": "6", "kto_tag": False}, None),
+        ({"prompt": "How old is the sun?", "chosen": "4.6"}, None),
+        ({"prompt": "How old is the sun?", "label": True}, None),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, dict) else str(value),
+)  # fmt: skip
+def test_the_prompt_of_a_pair_is_a_prompt_and_a_bad_answer_no_reference(
+    row: dict[str, Any], reference: str | None, tmp_path: Path
+) -> None:
+    (seed,) = Inputs([written(tmp_path / "p.jsonl", row)])
+    assert seed.fields["messages"] == USER
+    assert seed.fields["reference"] == reference
+    assert {"chosen", "rejected"}.isdisjoint(seed.fields.get("columns", {}))
+
+
 def test_what_belongs_to_a_prompt_is_kept(tmp_path: Path) -> None:
     rows = (
         {"id": 7, "instruction": "Translate.", "input": "Haus", "output": "house", "system": "Be brief."},
@@ -88,6 +121,7 @@ def test_earlier_turns_and_texts_of_lists_are_read(tmp_path: Path) -> None:
         ({"messages": [{"role": "judge", "content": "x"}]}, "unknown role 'judge'"),
         ({"instruction": "x", "input": 3}, "input must be text, not int"),
         ({"prompt": 3}, "prompt"),
+        ({"prompt": "x", "chosen": "a", "rejected": None}, "rejected must be text, found null"),
     ],
 )
 def test_a_row_that_is_no_prompt_is_named(row: dict[str, Any], said: str, tmp_path: Path) -> None:

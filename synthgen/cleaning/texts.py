@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from synthgen.dedup.greedy import Texts
-from synthgen.formats import open_format
+from synthgen.errors import ParseError
+from synthgen.formats import open_format, sniff_format
 from synthgen.formats.turns import from_json
 from synthgen.types import Sample
 
@@ -18,7 +19,8 @@ _GIVEN = (
     "image", "images", "video", "videos", "audio", "audios",
 )  # fmt: skip
 _ANSWERS = (
-    "output", "answer", "response", "completion", "reference", "chosen", "rejected", "label", "instances",
+    "output", "answer", "response", "completion", "reference", "chosen", "rejected", "label", "kto_tag",
+    "rejected_response", "rejected_messages", "preferred_output", "non_preferred_output", "instances",
 )  # fmt: skip
 _SOLUTIONS = ("solution", "canonical_solution", "target")
 _NAMES = ("id", "idx", "index", "meta", "metadata", "source")
@@ -32,6 +34,7 @@ def texts_of(fields: Mapping[str, Any], column: str | None = None, *, less: str 
     The answer is in the columns that data sets put it in, else in all other columns; `less` is none of them.
     """
     given = "" if column else _input(fields)  # a column that is named is compared alone
+    fields = fields if column else _prompted(fields)
     column = column or prompt_column(fields)
     if column is None or (value := fields.get(column)) is None:
         return None
@@ -42,7 +45,7 @@ def texts_of(fields: Mapping[str, Any], column: str | None = None, *, less: str 
     if not turns:
         taken = {column, less, *_GIVEN, *_NAMES}
         answers = answers or [name for name in fields if name not in taken and fields[name] is not None]
-        answer = "\n".join(_plain(fields[name]) for name in answers)
+        answer = "\n".join(_spoken(fields[name]) for name in answers)
         prompt = _plain(value)
         if given and not prompt.strip():  # Alpaca's rows with all of the question in `input`
             prompt, given, beside = given, "", [text for text in beside if text != given]
@@ -54,7 +57,7 @@ def texts_of(fields: Mapping[str, Any], column: str | None = None, *, less: str 
         given = _plain(split[1])
         asked, beside = [_plain(split[0])], [given, *beside, *asked[:-1]]
     stands_beside = "\n".join(text for text in beside if text)
-    said += [_plain(fields[name]) for name in answers]
+    said += [_spoken(fields[name]) for name in answers]
     return Texts("\n".join(asked), stands_beside, "\n".join(said), input=given)
 
 
@@ -68,12 +71,12 @@ def _input(fields: Mapping[str, Any]) -> str:
 
 def texts_of_sample(sample: Sample) -> Texts:
     """The texts of a sample, which has a prompt or else is a text."""
-    into = open_format("samples")
-    return texts_of(into.row(sample, into.columns((sample,)))) or Texts("")
+    return texts_of(_row(sample)) or Texts("")
 
 
 def user_turns(fields: Mapping[str, Any], column: str | None = None) -> list[str]:
     """What the user says, turn by turn, Alpaca's input and history with it; empty where the row has not the column."""
+    fields = fields if column else _prompted(fields)
     texts = texts_of(fields, column)
     column = column or prompt_column(fields)
     if column is None or texts is None:
@@ -87,6 +90,7 @@ def user_turns(fields: Mapping[str, Any], column: str | None = None) -> list[str
 
 def answers(fields: Mapping[str, Any], column: str | None = None) -> list[str]:
     """What is answered, turn by turn and in the columns that are called so."""
+    fields = fields if column else _prompted(fields)
     column = column or prompt_column(fields)
     turns, _ = _read(_listed(fields.get(column or ""), column or ""))
     said = [text for role, text in turns if role not in (*_USERS, *_SYSTEMS)]
@@ -147,6 +151,31 @@ def _read(value: Any) -> tuple[list[tuple[str, str]], list[str]]:
                 said.append(_plain(part if text is None else text))
         turns.append((role, "\n".join(said)))
     return turns, others
+
+
+def _prompted(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A pair whose prompt is in no column of its own as our format has it, any other row as it is."""
+    if fields.keys().isdisjoint(("chosen", "preferred_output")) or prompt_column(fields):
+        return fields
+    member = sniff_format(fields)
+    try:
+        return _row(member.read(fields)) if member else fields
+    except ParseError:
+        return fields
+
+
+def _row(sample: Sample) -> dict[str, Any]:
+    into = open_format("samples")
+    return into.row(sample, into.columns((sample,)))
+
+
+def _spoken(value: Any) -> str:
+    """What an answer says, which may be a turn or a list of turns."""
+    turns = [value] if isinstance(value, Mapping) else value
+    if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
+        return _plain(value)
+    said = [text for _, text in _read(turns)[0]]
+    return "\n".join(said) if any(said) else _plain(value)
 
 
 def _plain(value: Any) -> str:
