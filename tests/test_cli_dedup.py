@@ -33,6 +33,18 @@ ROWS = [
 ]
 
 
+def test_a_bad_answer_stays_beside_the_good_one(tmp_path: Path) -> None:
+    """Two rows of KTO about one prompt are no copies of each other, unless they say the same."""
+    asked, good = {"prompt": "Name three rivers that cross a border."}, {"completion": "Rhine, Danube", "label": True}
+    bad = {"completion": "Thames", "label": False}
+    rows = [asked | good, asked | bad, asked | bad, {"prompt": "How do bees make honey?"} | good, asked | good]
+    source, out = write(tmp_path / "k.jsonl", rows), tmp_path / "out.jsonl"
+    found = result(synthgen("dedup", source, "-o", out, "--json", cwd=tmp_path))
+    before = lines(source)
+    assert lines(out) == [before[n] for n in (0, 1, 3)]
+    assert found["dropped"] == {"exact": 2}
+
+
 def test_levels_and_their_evidence(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "a.jsonl", ROWS)
     out = tmp_path / "out" / "b.jsonl"  # the folder is made

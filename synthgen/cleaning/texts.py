@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from synthgen.dedup.greedy import Texts
 from synthgen.errors import ParseError
 from synthgen.formats import open_format, sniff_format
+from synthgen.formats.labels import tag_column
 from synthgen.formats.turns import from_json
 from synthgen.types import Sample
 
@@ -32,12 +34,18 @@ def texts_of(fields: Mapping[str, Any], column: str | None = None, *, less: str 
     """The texts of a row; None where it has not the column, or by default none of COLUMNS.
 
     The answer is in the columns that data sets put it in, else in all other columns; `less` is none of them.
+    Rows of KTO about one prompt belong together: the good answer says nothing without the bad one that follows it.
     """
     given = "" if column else _input(fields)  # a column that is named is compared alone
     fields = fields if column else _prompted(fields)
     column = column or prompt_column(fields)
     if column is None or (value := fields.get(column)) is None:
         return None
+    found = _texts(fields, column, value, given, less)
+    return found if tag_column(fields) is None else replace(found, task=f"{found.prompt}\n{found.given}")
+
+
+def _texts(fields: Mapping[str, Any], column: str, value: Any, given: str, less: str | None) -> Texts:
     turns, others = _read(_listed(value, column))
     beside = [_plain(fields[name]) for name in _GIVEN if name != column and fields.get(name)]
     beside += [given] if given and given not in beside else []
