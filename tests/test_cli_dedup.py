@@ -38,7 +38,7 @@ def test_a_bad_answer_stays_beside_the_good_one(tmp_path: Path) -> None:
     asked, good = {"prompt": "Name three rivers that cross a border."}, {"completion": "Rhine, Danube", "label": True}
     bad = {"completion": "Thames", "label": False}
     rows = [asked | good, asked | bad, asked | bad, {"prompt": "How do bees make honey?"} | good, asked | good]
-    source, out = write(tmp_path / "k.jsonl", rows), tmp_path / "out.jsonl"
+    source, out = write_rows(tmp_path / "k.jsonl", rows), tmp_path / "out.jsonl"
     found = result(synthgen("dedup", source, "-o", out, "--json", cwd=tmp_path))
     before = lines(source)
     assert lines(out) == [before[n] for n in (0, 1, 3)]

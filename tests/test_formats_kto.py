@@ -144,7 +144,7 @@ def test_other_spellings_become_booleans(value: Any, label: bool) -> None:
 
 @pytest.mark.parametrize(
     ("value", "found"),
-    [pytest.param(10**9999, "int", id="huge"), (2, "int"), (-1, "int"), (None, "null"), ("good", "'good'"), ([True], "list"), (float("nan"), "float")],
+    [pytest.param(10**9999, "int", id="huge"), (2, "2"), (-1, "-1"), (None, "None"), ("good", "'good'"), ([True], "list"), (float("nan"), "float"), ({"a": "b" * 99}, "dict")],
 )  # fmt: skip
 def test_nonsense_is_told(value: Any, found: str) -> None:
     words = f"must be true or false \\(or 1 or 0\\), found {found}"

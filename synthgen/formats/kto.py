@@ -10,12 +10,13 @@ from synthgen.formats.labels import label_of, tag_column
 from synthgen.formats.messages import FORMAT as MESSAGES
 from synthgen.formats.messages import tools_text
 from synthgen.formats.pairs import alone, answered, label_fault, label_loses, unpaired
-from synthgen.formats.preference import answer_of, prompt_and_answer, prompt_of
+from synthgen.formats.preference import answer_of, prompt_and_answer, prompt_of, system_read
 from synthgen.formats.turns import meta_of, tools_of
 from synthgen.types import Sample
 
 _PROMPTS = ("prompt", "question", "instruction")
 _OWN = frozenset({"completion", "label", "tools"})
+_OTHERS = frozenset({"chosen", "preferred_output", "messages", "conversations"})  # columns of other formats
 
 
 class KTO:
@@ -27,7 +28,7 @@ class KTO:
 
     def sniff(self, row: Mapping[str, Any]) -> bool:
         prompted = any(column in row for column in _PROMPTS) or isinstance(row.get("completion"), list)
-        return "completion" in row and "chosen" not in row and prompted and tag_column(row) is not None
+        return "completion" in row and prompted and not _OTHERS & row.keys() and tag_column(row) is not None
 
     def read(self, row: Mapping[str, Any]) -> Sample:
         tag = tag_column(row) or "label"
@@ -37,9 +38,8 @@ class KTO:
         prompt = prompt_of(row, column) if column else []
         if not column:
             prompt, completion = completion[:-1], completion[-1:]
-        told = {row.get("system") or "", *(turn.content for turn in prompt if turn.role == "system")}
-        own = {*_OWN, tag, column, "system"} if len(told) == 1 else {*_OWN, tag, column}
-        return answered(Sample(label=label, tools=tools_of(row), meta=meta_of(row, frozenset(own))), prompt, completion)
+        meta = meta_of(row, _OWN | {tag, column} | system_read(row, prompt))
+        return answered(Sample(label=label, tools=tools_of(row), meta=meta), prompt, completion)
 
     def apart(self, sample: Sample) -> tuple[Sample, ...]:
         return unpaired(sample)

@@ -11,6 +11,9 @@ from synthgen.formats.labels import label_of, tag_column
 from synthgen.formats.pairs import alone, label_fault, label_loses, unpaired
 from synthgen.types import Sample
 
+_PAIRS = frozenset({"chosen", "preferred_output", "rejected_response", "rejected_messages"})
+_OTHERS = _PAIRS | {"meta", "messages", "conversations", "completion"}  # columns of other formats
+
 
 class Labelled:
     """Written with the label in the column `tag`; read from that or from the other that is usual."""
@@ -18,10 +21,11 @@ class Labelled:
     def __init__(self, name: str, description: str, base: Format, marks: Iterable[frozenset[str]], tag: str) -> None:
         self.name, self.description, self.file_name = name, description, f"{name}.jsonl"
         self._base, self._marks, self._tag = base, tuple(marks), tag
+        self._others = _OTHERS - frozenset().union(*self._marks)
 
     def sniff(self, row: Mapping[str, Any]) -> bool:
         marked = any(columns <= row.keys() for columns in self._marks)
-        return marked and "chosen" not in row and "meta" not in row and tag_column(row) is not None
+        return marked and not self._others & row.keys() and tag_column(row) is not None
 
     def read(self, row: Mapping[str, Any]) -> Sample:
         tag = tag_column(row) or self._tag

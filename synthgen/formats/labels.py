@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from synthgen.errors import ParseError
+from synthgen.formats.turns import shown
 
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _ANSWERS = ("assistant", "gpt")
@@ -16,8 +17,7 @@ def label_of(row: Mapping[str, Any], column: str) -> bool:
     value = row.get(column)
     found = _meaning(value)
     if found is None:
-        shown = "null" if value is None else repr(value[:30]) if isinstance(value, str) else type(value).__name__
-        raise ParseError(f"{column} must be true or false (or 1 or 0), found {shown}")
+        raise ParseError(f"{column} must be true or false (or 1 or 0), found {shown(value)}")
     return found
 
 

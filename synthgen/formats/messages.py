@@ -15,6 +15,7 @@ from synthgen.formats.turns import (
     lost,
     meta_of,
     results_fault,
+    shown,
     spoken,
     text_of,
     to_json,
@@ -131,7 +132,7 @@ def read_message(turn: Any) -> Message:
     calls = _calls(turn)
     weight = turn.get("weight")
     if weight is not None and (isinstance(weight, bool) or weight not in (0, 1)):
-        raise ParseError(f"weight must be 0 or 1, found {weight!r}")
+        raise ParseError(f"weight must be 0 or 1, found {shown(weight)}")
     return Message(
         role,
         _content(turn, needed=not calls),
@@ -146,7 +147,7 @@ def read_message(turn: Any) -> Message:
 def role_of(value: Any) -> Role:
     """A role by the API's name or its older one; ParseError for any other."""
     if not isinstance(value, str) or value not in _ROLES:
-        raise ParseError(f"unknown role {value!r}; known are system, user, assistant, tool")
+        raise ParseError(f"unknown role {shown(value)}; known are system, user, assistant, tool")
     return _ROLES[value]
 
 

@@ -27,7 +27,7 @@ class Preference:
     file_name = "preference.jsonl"
 
     def sniff(self, row: Mapping[str, Any]) -> bool:
-        if not {"chosen", "rejected"} <= row.keys() or "conversations" in row:
+        if not {"chosen", "rejected"} <= row.keys() or {"conversations", "preferred_output"} & row.keys():
             return False
         return not ("instruction" in row and isinstance(row["chosen"], str))
 
@@ -35,9 +35,8 @@ class Preference:
         column, prompt, chosen, rejected = _parts(row)
         if not chosen or not rejected:
             raise ParseError(f"{'rejected' if chosen else 'chosen'} has no turn after the prompt")
-        told = {row.get("system") or "", *(turn.content for turn in prompt if turn.role == "system")}
-        own = {*_OWN, column, "system"} if len(told) == 1 else {*_OWN, column}
-        return answered(Sample(tools=tools_of(row), meta=meta_of(row, frozenset(own))), prompt, chosen, rejected)
+        meta = meta_of(row, _OWN | {column} | system_read(row, prompt))
+        return answered(Sample(tools=tools_of(row), meta=meta), prompt, chosen, rejected)
 
     def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:
         tools = [sample for sample in samples if sample.tools]
@@ -74,6 +73,13 @@ def prompt_of(row: Mapping[str, Any], column: str) -> list[Message]:
         return read_turns(given, column)
     system = text_of(row, "system")
     return [*([Message("system", system)] if system else []), Message("user", given)]
+
+
+def system_read(row: Mapping[str, Any], prompt: Sequence[Message]) -> frozenset[str]:
+    """The column of the system text, where what it says is in the prompt."""
+    system = row.get("system")
+    told = not system or system in [turn.content for turn in prompt if turn.role == "system"]
+    return frozenset({"system"} if told else ())
 
 
 def answer_of(row: Mapping[str, Any], column: str) -> list[Message]:

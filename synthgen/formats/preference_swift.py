@@ -16,6 +16,8 @@ from synthgen.types import Message, Sample
 
 _OWN = frozenset({"messages", "rejected_response", "rejected_messages", "tools", "rejected_tools"})
 
+_OTHERS = frozenset({"chosen", "preferred_output", "meta"})  # columns of other formats
+
 
 class PreferenceSwift:
     """The column is `rejected_response` where every answer of the file is one text, else `rejected_messages`.
@@ -30,7 +32,11 @@ class PreferenceSwift:
     file_name = "preference-swift.jsonl"
 
     def sniff(self, row: Mapping[str, Any]) -> bool:
-        return "messages" in row and ("rejected_response" in row or "rejected_messages" in row) and "chosen" not in row
+        return (
+            "messages" in row
+            and ("rejected_response" in row or "rejected_messages" in row)
+            and not _OTHERS & row.keys()
+        )
 
     def read(self, row: Mapping[str, Any]) -> Sample:
         chosen = read_turns(row.get("messages"), "messages")

@@ -17,6 +17,7 @@ from synthgen.formats.turns import (
     from_json,
     lost,
     meta_of,
+    shown,
     split_system,
     text_of,
     to_json,
@@ -201,7 +202,7 @@ def read_turn(turn: Any, before: Sequence[Message]) -> list[Message]:
     speaker = turn.get("from")
     role = _ROLES.get(speaker.lower()) if isinstance(speaker, str) else None
     if role is None:
-        raise ParseError(f"unknown speaker {speaker!r}; known are human, gpt, function_call, observation, system")
+        raise ParseError(f"unknown speaker {shown(speaker)}; known are human, gpt, function_call, observation, system")
     value = text_of(turn, "value", needed=True)
     if speaker == "function_call":
         return [_call_message(value)]

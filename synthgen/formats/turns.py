@@ -44,6 +44,15 @@ def text_of(row: Mapping[str, Any], column: str, *, needed: bool = False) -> str
     return value
 
 
+def shown(value: Any) -> str:
+    """A value in a line of error: the beginning of text, a small number, else what it is."""
+    if isinstance(value, str):
+        return repr(value[:30])
+    # Python does not spell a number of many thousand digits.
+    small = value is None or isinstance(value, bool) or (isinstance(value, int | float) and abs(value) < 10**6)
+    return repr(value) if small else type(value).__name__
+
+
 def call_of(value: Any) -> ToolCall:
     """A call `{name, arguments}`; arguments are an object, or the JSON text of one as OpenAI writes it."""
     if not isinstance(value, Mapping) or not isinstance(name := value.get("name"), str) or not name:
