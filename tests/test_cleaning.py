@@ -282,7 +282,7 @@ def test_real_files_are_copied_to_the_byte(shared_data: Path) -> None:
             "U", "", "C\nR",
         ),
         ({"instruction": "U", "output": "A", "kto_tag": False}, "U", "", "A\nfalse"),
-        ({"instruction": "U", "instances": [{"input": "i", "output": "A"}]}, "U", "", '[{"input": "i", "output": "A"}]'),
+        ({"instruction": "U", "instances": [{"input": "i", "output": "A"}]}, "U", "i", '[{"input": "i", "output": "A"}]'),
         ({"conversations": '[{"from": "human", "value": "U"}, {"from": "gpt", "value": "A"}]'}, "U", "", "A"),
         ({"instruction": "", "input": "I", "system": "S", "output": "A"}, "I", "S", "A"),
         ({"turns": ["one", "two"]}, "one\ntwo", "", ""),

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from pairs import FEW, TOOL, labelled, nameless, pairs, rows
 from test_formats import PAIR, call, said
-from test_formats_write import hub_offline  # noqa: F401  (a fixture)
 
 from synthgen.errors import ParseError, UsageError
 from synthgen.formats import open_format, read_samples, sniff_format
@@ -209,7 +208,7 @@ def test_real_labels_come_back_from_every_shape(shared_data: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_datasets_loads_each_shape(tmp_path: Path, hub_offline: Any, name: str) -> None:  # noqa: F811
+def test_datasets_loads_each_shape(tmp_path: Path, hub_offline: Any, name: str) -> None:
     member = open_format(name)
     samples = [sample for sample in (GOOD, BAD, CALLED) if member.carries(sample) is None]
     path = write_samples(samples, member, tmp_path / "k.jsonl", strict=True).path
@@ -220,7 +219,7 @@ def test_datasets_loads_each_shape(tmp_path: Path, hub_offline: Any, name: str) 
     assert [nameless(member.read(row)).messages for row in loaded] == [sample.messages for sample in samples]
 
 
-def test_trl_takes_the_rows_as_unpaired(tmp_path: Path, hub_offline: Any) -> None:  # noqa: F811
+def test_trl_takes_the_rows_as_unpaired(tmp_path: Path, hub_offline: Any) -> None:
     data_utils = pytest.importorskip("trl.data_utils", reason="TRL is not installed")
     path = write_samples([GOOD, BAD, CALLED], TRL, tmp_path / "k.jsonl", strict=True).path
     loaded = hub_offline.load_dataset("json", data_files=str(path), split="train", cache_dir=str(tmp_path / "c"))

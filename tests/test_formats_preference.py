@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from pairs import FEW, TOOL, nameless, pairs, rows
 from test_formats import PAIR, call, said
-from test_formats_write import hub_offline  # noqa: F401  (a fixture)
 
 from synthgen.errors import ParseError, UsageError
 from synthgen.formats import open_format, read_samples, sniff_format
@@ -311,7 +310,7 @@ def test_a_row_at_fault_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_datasets_loads_each_shape(tmp_path: Path, hub_offline: Any, name: str) -> None:  # noqa: F811
+def test_datasets_loads_each_shape(tmp_path: Path, hub_offline: Any, name: str) -> None:
     member = open_format(name)
     samples = [s for s in (PAIR, AFTER_A_TOOL, CALL_OR_TALK, LONGER) if member.carries(s) is None]
     path = write_samples(samples, member, tmp_path / "p.jsonl", strict=True).path
@@ -323,7 +322,7 @@ def test_datasets_loads_each_shape(tmp_path: Path, hub_offline: Any, name: str) 
     ]
 
 
-def test_trl_sees_the_prompt_and_both_answers(tmp_path: Path, hub_offline: Any) -> None:  # noqa: F811
+def test_trl_sees_the_prompt_and_both_answers(tmp_path: Path, hub_offline: Any) -> None:
     data_utils = pytest.importorskip("trl.data_utils", reason="TRL is not installed")
     samples = [PAIR, AFTER_A_TOOL, CALL_OR_TALK, LONGER]
     path = write_samples(samples, TRL, tmp_path / "p.jsonl", strict=True).path
