@@ -387,7 +387,9 @@ def test_messages_read_what_is_around() -> None:
         Message("tool", "1", name="weather"),
         Message("assistant", "a", weight=0, reasoning="hm"),
     )
-    assert (sample.tools, sample.label, sample.meta) == ((WEATHER,), True, {"columns": {"id": 5}})
+    unread = ["the borders of text parts", "the role developer"]
+    assert (sample.tools, sample.label, sample.meta) == ((WEATHER,), True, {"columns": {"id": 5}, "not_read": unread})
+    assert messages.loses(sample) == ("reasoning", "the label", "column id", *unread)
     (written,) = through(messages, sample)
     assert [turn.get("weight") for turn in written["messages"]] == [None, None, None, None, 0]
     assert "reasoning" not in written["messages"][-1]  # the API refuses keys that it does not know
@@ -498,7 +500,10 @@ def test_real_files_come_back_exactly(name: str, member: str) -> None:
     assert open_format("samples").columns(samples)  # and all of it survives our own format
     ours = open_format("samples")
     assert [ours.read(row) for row in through(ours, *samples)] == samples
-    assert [reason for sample in samples if (reason := reader.carries(sample))] == []
+    refused = [n for n, sample in enumerate(samples) if reader.carries(sample)]
+    assert {reader.carries(samples[n]) for n in refused} <= {"tool results that do not match their calls"}
+    assert len(refused) == (2 if "glaive_toolcall_zh" in name else 0)  # observations that nobody asked for
+    rows, samples = ([one for n, one in enumerate(all_) if n not in refused] for all_ in (rows, samples))
     lost = {part for sample in samples for part in reader.loses(sample)} - {"the border of instruction and input"}
     assert lost <= {"column example_input"}  # one row of GPTeacher's has it
     rows = [{key: value for key, value in row.items() if f"column {key}" not in lost} for row in rows]

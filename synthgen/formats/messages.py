@@ -20,12 +20,17 @@ from synthgen.formats.turns import (
     text_of,
     to_json,
     tools_of,
+    unread,
 )
 from synthgen.types import Message, Role, Sample, ToolCall
 
 _OWN = frozenset({"messages", "tools", "label"})
 _OTHERS = frozenset({"meta", "rejected", "rejected_response", "rejected_messages"})  # columns of other formats
 _KEEPS = frozenset({"weights of turns", "names of speakers"})
+TURN_KEYS = frozenset(
+    {"role", "content", "tool_calls", "tool_call_id", "name", "reasoning", "reasoning_content", "weight"}
+    | {"function_call"}
+)
 _ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
@@ -53,7 +58,7 @@ class Messages:
             read_messages(row.get("messages")),
             tools=tools_of(row),
             label=label if isinstance(label, bool) else None,
-            meta=meta_of(row, own),
+            meta={**meta_of(row, own), **unread(row.get("messages"), known=TURN_KEYS)},
         )
 
     def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:
@@ -86,7 +91,7 @@ class Messages:
 
 def conversation_rows(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """A conversation as other tools take it: each call has an id, and nobody's thoughts are told."""
-    return [message_row(replace(message, reasoning=None)) for message in with_ids(tuple(spoken(messages)))]
+    return [message_row(_for_the_api(message)) for message in with_ids(tuple(spoken(messages)))]
 
 
 def tools_rows(sample: Sample) -> list[Mapping[str, Any]] | None:
@@ -196,6 +201,11 @@ def with_ids(messages: Sequence[Message]) -> list[Message]:
             message = replace(message, tool_call_id=called)  # noqa: PLW2901
         found.append(message)
     return found
+
+
+def _for_the_api(message: Message) -> Message:
+    """It knows no reasoning, and weights of the assistant's turns alone."""
+    return replace(message, reasoning=None, weight=message.weight if message.role == "assistant" else None)
 
 
 def plain(messages: Iterable[Message]) -> list[Message]:

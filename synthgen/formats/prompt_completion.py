@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from synthgen.errors import ParseError
-from synthgen.formats.messages import message_row, plain, read_messages, with_ids, wrapped
+from synthgen.formats.messages import TURN_KEYS, message_row, plain, read_messages, with_ids, wrapped
 from synthgen.formats.turns import (
     calls_tools,
     content_fault,
@@ -17,6 +17,7 @@ from synthgen.formats.turns import (
     spoken,
     to_json,
     tools_of,
+    unread,
 )
 from synthgen.types import Message, Role, Sample
 
@@ -40,7 +41,8 @@ def read_pair(row: Mapping[str, Any]) -> Sample:
         raise ParseError("completion must begin with a turn of the assistant")
     if sum(message.role == "assistant" for message in completion) > 1:
         completion = [_marked(message, 1) for message in completion]
-    return Sample((*prompt, *completion), tools=tools_of(row), meta=meta_of(row, _OWN))
+    kept = unread(row.get("prompt"), row.get("completion"), known=TURN_KEYS)
+    return Sample((*prompt, *completion), tools=tools_of(row), meta=meta_of(row, _OWN) | kept)
 
 
 def _turns(row: Mapping[str, Any], column: str, role: Role) -> list[Message]:

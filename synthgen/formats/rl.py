@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from synthgen.errors import ParseError
-from synthgen.formats.messages import message_row, plain, read_messages, with_ids, wrapped
-from synthgen.formats.turns import calls_tools, lost, meta_of, results_fault, spoken, text_of, to_json, tools_of
+from synthgen.formats.messages import TURN_KEYS, message_row, plain, read_messages, with_ids, wrapped
+from synthgen.formats.turns import calls_tools, lost, meta_of, results_fault, spoken, text_of, to_json, tools_of, unread
 from synthgen.types import Message, Sample
 
 _TOLD = ("verifier", "data_source")  # meta of the sample, columns of the row
@@ -40,7 +40,7 @@ class RL:
             # Numbers and lists are common there: a verifier gets the JSON text of them.
             reference=(truth if isinstance(truth, str) else to_json(truth)) if truth not in (None, "") else None,
             tools=tools_of(row),
-            meta={**told, **meta_of(row, _OWN)},
+            meta={**told, **meta_of(row, _OWN), **unread(prompt, known=TURN_KEYS)},
         )
 
     def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:

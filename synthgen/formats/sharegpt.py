@@ -9,7 +9,7 @@ from typing import Any
 
 from synthgen.errors import ParseError
 from synthgen.formats.labels import judged
-from synthgen.formats.messages import read_message
+from synthgen.formats.messages import TURN_KEYS, read_message
 from synthgen.formats.turns import (
     call_of,
     columns_of,
@@ -17,11 +17,13 @@ from synthgen.formats.turns import (
     from_json,
     lost,
     meta_of,
+    results_fault,
     shown,
     split_system,
     text_of,
     to_json,
     tools_of,
+    unread,
 )
 from synthgen.types import Message, Role, Sample, ToolCall
 
@@ -61,7 +63,8 @@ class ShareGPT:
             messages = [Message("system", system), *(messages[1:] if messages[0].role == "system" else messages)]
         tools = tools_of(row)
         own = _OWN if tools or not row.get("tools") else _OWN - {"tools"}  # "[]" is kept to be written again
-        return Sample(tuple(messages), tools=tools, meta=meta_of(row, own))
+        meta = meta_of(row, own) | unread(turns, known=TURN_KEYS | {"from", "value"})
+        return Sample(tuple(messages), tools=tools, meta=meta)
 
     def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:
         there: set[str] = set()
@@ -86,28 +89,39 @@ class ShareGPT:
         _, messages = split_system(sample)
         if any(message.role == "system" for message in messages):
             return "a system turn inside the conversation"
-        calls = 0
-        # Loaders check this alone: the first, third, ... turn is said to the model, the others by it.
-        for number, (is_tool, group) in enumerate(_groups(messages)):
-            if not is_tool and len(group) > 1:
-                return "user and assistant do not take turns"
-            if (group[0].role == "assistant") != (number % 2 == 1):
-                return "user and assistant do not take turns"
-            if is_tool and len(group) not in (1, calls):
-                return "tool results that do not match their calls"
-            calls = len(group[0].tool_calls)
-        return None
+        if any(message.tool_calls and "</think>" in (message.reasoning or "") for message in messages):
+            return "a thought that holds </think>"
+        return _order_fault(messages)
 
     def loses(self, sample: Sample) -> tuple[str, ...]:
         thoughts = [message for message in sample.messages if message.reasoning]
         keeps = {"id", "tools"} | ({"reasoning"} if all(message.tool_calls for message in thoughts) else set())
         beside = any(message.tool_calls and message.content.strip() for message in sample.messages)
-        return (*lost(sample, frozenset(keeps)), *(("text beside a tool call",) if beside else ()))
+        ids = any(call.id for message in sample.messages for call in message.tool_calls)
+        parts = (("text beside a tool call", beside), ("ids of tool calls", ids))
+        return (*lost(sample, frozenset(keeps)), *(part for part, there in parts if there))
 
     def dataset_info(self, file_name: str, columns: Sequence[str]) -> dict[str, Any] | None:
         names = {"conversations": "messages", "system": "system", "tools": "tools"}
         entry = {names[column]: column for column in columns if column in names}
         return {"file_name": file_name, "formatting": "sharegpt", "columns": entry}
+
+
+def _order_fault(messages: Sequence[Message]) -> str | None:
+    """Why the turns are in no order that trains well, or None."""
+    before = Message("user", "")
+    for number, (is_tool, group) in enumerate(_groups(messages)):
+        # Loaders check this alone: the first, third, ... turn is said to the model, the others by it.
+        if (not is_tool and len(group) > 1) or (group[0].role == "assistant") != (number % 2 == 1):
+            return "user and assistant do not take turns"
+        if is_tool and (not before.tool_calls or (len(group) > 1 and results_fault([before, *group]))):
+            return "tool results that do not match their calls"
+        if is_tool and len(group) not in (1, len(before.tool_calls)):
+            return "tool results that do not match their calls"
+        if before.tool_calls and not is_tool:
+            return "a tool call that nothing answers"
+        before = group[0]
+    return None
 
 
 def is_original(row: Mapping[str, Any]) -> bool:
@@ -153,8 +167,16 @@ def _observation(calls: Sequence[ToolCall], results: list[Message]) -> str:
     order = {call.id: place for place, call in enumerate(calls) if call.id}
     if all(result.tool_call_id in order for result in results):
         results = sorted(results, key=lambda result: order[result.tool_call_id or ""])
-    items = [(_structure(result.content), result.content) for result in results]
-    return to_json([content if structure is None else structure for structure, content in items])
+    return to_json([_item(result.content) for result in results])
+
+
+def _item(text: str) -> Any:
+    """A result as an item of a list: the object or list that it spells, where that spells the same text again."""
+    value = _structure(text)
+    try:
+        return text if value is None or to_json(value) != text else value
+    except ValueError:  # 1e999 is an infinity, which JSON cannot spell
+        return text
 
 
 def _structure(text: str) -> Any:
@@ -204,18 +226,24 @@ def read_turn(turn: Any, before: Sequence[Message]) -> list[Message]:
     if role is None:
         raise ParseError(f"unknown speaker {shown(speaker)}; known are human, gpt, function_call, observation, system")
     value = text_of(turn, "value", needed=True)
-    if speaker == "function_call":
+    if str(speaker).lower() == "function_call":
         return [_call_message(value)]
-    if role == "tool" and before and len(before[-1].tool_calls) > 1:
-        results = _structure(value)
-        if isinstance(results, list) and len(results) == len(before[-1].tool_calls) and all(map(_is_result, results)):
-            return [Message("tool", item if isinstance(item, str) else to_json(item)) for item in results]
+    calls = before[-1].tool_calls if role == "tool" and before else ()
+    if len(calls) > 1 and (results := _results(value, len(calls))):
+        return [Message("tool", text) for text in results]
     return [Message(role, value)]
 
 
-def _is_result(item: Any) -> bool:
-    """Whether the item comes back the same from the text of a message."""
-    return isinstance(item, dict | list) or (isinstance(item, str) and _structure(item) is None)
+def _results(value: str, calls: int) -> list[str] | None:
+    """The results of parallel calls, where the text is what we would write for them."""
+    items = _structure(value)
+    if not isinstance(items, list) or len(items) != calls:
+        return None
+    try:
+        results = [item if isinstance(item, str) else to_json(item) for item in items]
+    except ValueError:
+        return None
+    return results if to_json([_item(text) for text in results]) == value else None
 
 
 def _call_message(value: str) -> Message:

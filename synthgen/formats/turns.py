@@ -17,7 +17,10 @@ def to_json(value: Any) -> str:
 
 def from_json(text: str) -> Any:
     """The value; ValueError where it is no JSON. Python's own reader, since whole numbers may be of any length."""
-    return json.loads(text, parse_constant=_no_constant)
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 def _no_constant(name: str) -> Any:
@@ -87,6 +90,20 @@ def meta_of(row: Mapping[str, Any], own: frozenset[str]) -> dict[str, Any]:
     """The columns that the format does not know, kept beside the sample."""
     rest = {column: value for column, value in row.items() if column not in own}
     return {"columns": rest} if rest else {}
+
+
+def unread(*lists: Any, known: frozenset[str]) -> dict[str, list[str]]:
+    """What lists of turns hold that a sample has no place for, as `not_read` of its meta: `lost` counts it."""
+    found: set[str] = set()
+    for turn in (turn for turns in lists if isinstance(turns, list) for turn in turns):
+        if not isinstance(turn, Mapping):
+            continue
+        found.update(f"turn key {key}" for key in turn.keys() - known if turn[key] is not None)
+        if turn.get("role") == "developer":
+            found.add("the role developer")
+        if isinstance(parts := turn.get("content"), list) and len(parts) > 1:
+            found.add("the borders of text parts")
+    return {"not_read": sorted(found)} if found else {}
 
 
 def columns_of(sample: Sample) -> Mapping[str, Any]:
@@ -167,4 +184,5 @@ def lost(sample: Sample, keeps: frozenset[str]) -> tuple[str, ...]:
         ("the border of instruction and input", bool(sample.input_split and sample.input_split[1])),
     )
     columns = [f"column {name}" for name in columns_of(sample) if name not in keeps]
-    return (*(part for part, there in parts if there and part not in keeps), *columns)
+    unread_parts = sample.meta.get("not_read", ())
+    return (*(part for part, there in parts if there and part not in keeps), *columns, *unread_parts)
