@@ -258,7 +258,7 @@ def test_sharegpt_says_what_it_loses() -> None:
     assert sharegpt.loses(pair) == ("the rejected answer", "column score")
 
 
-@pytest.mark.parametrize("none", [None, "", "[]", []])
+@pytest.mark.parametrize("none", [None, "", " ", "[]", []])
 def test_no_tools_has_many_spellings(none: Any) -> None:
     row = {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}], "tools": none}
     sample = open_format("sharegpt").read(row)
@@ -267,6 +267,16 @@ def test_no_tools_has_many_spellings(none: Any) -> None:
     assert through(open_format("messages"), sample) == [
         {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
     ]
+
+
+def test_a_tools_column_of_alpaca_is_not_written_as_it_stands() -> None:
+    """LLaMA-Factory stops at tools that are no JSON."""
+    sample = open_format("alpaca").read({"instruction": "q", "output": "a", "tools": "hammer"})
+    sharegpt = open_format("sharegpt")
+    assert sharegpt.loses(sample) == ("column tools",)
+    assert sharegpt.columns([sample]) == ("conversations",)
+    none = open_format("alpaca").read({"instruction": "q", "output": "a", "tools": "[]"})
+    assert sharegpt.loses(none) == ()
 
 
 def test_sharegpt_reads_what_is_around() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from pairs import FEW, TOOL, nameless, pairs, rows
 from test_formats import PAIR, call, said
 
 from synthgen.errors import ParseError, UsageError
-from synthgen.formats import open_format, read_samples, sniff_format
+from synthgen.formats import formats, open_format, read_samples, sniff_format
 from synthgen.formats.card import dataset_info
 from synthgen.formats.pairs import split_answer
 from synthgen.formats.write import write_samples
@@ -334,3 +335,55 @@ def test_trl_sees_the_prompt_and_both_answers(tmp_path: Path, hub_offline: Any) 
         assert row["tools"] is None or json.loads(row["tools"]) == [TOOL]
     unpaired = data_utils.unpair_preference_dataset(loaded)
     assert unpaired["label"] == [True] * len(samples) + [False] * len(samples)
+
+
+def mutated(value: Any, rng: Random, depth: int = 0) -> Any:
+    """The value with something in it gone, doubled or replaced."""
+    if not isinstance(value, dict | list) or not value or depth == 5 or rng.random() < 0.2:
+        return rng.choice(NONSENSE)
+    value = value.copy()
+    place = rng.choice(list(value) if isinstance(value, dict) else range(len(value)))
+    change = rng.random()
+    if change < 0.2:
+        del value[place]
+    elif change < 0.3 and isinstance(value, list):
+        value.insert(place, rng.choice(NONSENSE))
+    else:
+        value[place] = mutated(value[place], rng, depth + 1)
+    return value
+
+
+NONSENSE = (None, True, 1, 3.5, float("nan"), 10**5000, "", " ", "x", "[]", [], {}, [[]], [{}], [None], {"role": "user"}, {"from": "gpt"}, "\ud800")  # fmt: skip
+
+
+def test_mutated_rows_are_read_or_told_and_what_is_written_is_whole() -> None:
+    rng, told, read, longest = Random(6), 0, 0, 0
+    members = [member for name, member in formats().items() if name.startswith(("preference", "kto"))]
+    sources = [replace(AFTER_A_TOOL, tools=()), replace(PAIR, messages=said("q", "a", "q", "good", system="s"))]
+    sources += [replace(PAIR, rejected=(), label=False)]
+    whole = [
+        (member, row)
+        for member in members
+        for one in sources
+        if member.carries(one) is None
+        for row in rows(member, one)
+    ]
+    for _ in range(4000):
+        member, row = rng.choice(whole)
+        for _ in range(rng.randint(1, 3)):
+            changed = mutated(row, rng)
+            row = changed if isinstance(changed, dict) else row
+        try:
+            sample = member.read(row)
+        except ParseError as error:
+            told += 1
+            longest = max(longest, len(str(error)))
+            continue
+        read += 1
+        for into in members:
+            if into.carries(sample) is None:
+                again = into.read(rows(into, sample)[0])
+                assert into.carries(again) is None
+    assert told > 1000
+    assert longest < 200
+    assert read > 500

@@ -59,7 +59,7 @@ class PreferenceShareGPT:
 
 def _answer(row: Mapping[str, Any], column: str, before: Sequence[Message]) -> list[Message]:
     """A turn, or the text of one, which LLaMA-Factory would drop."""
-    value = row[column]
+    value = row.get(column)
     if not isinstance(value, Mapping):
         return [Message("assistant", text_of(row, column, needed=True))]
     try:

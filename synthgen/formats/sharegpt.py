@@ -95,7 +95,12 @@ class ShareGPT:
 
     def loses(self, sample: Sample) -> tuple[str, ...]:
         thoughts = [message for message in sample.messages if message.reasoning]
-        keeps = {"id", "tools"} | ({"reasoning"} if all(message.tool_calls for message in thoughts) else set())
+        none = not columns_of(sample).get("tools") or _no_tools(sample) is not None
+        keeps = (
+            {"id"}
+            | ({"tools"} if none else set())
+            | ({"reasoning"} if all(message.tool_calls for message in thoughts) else set())
+        )
         beside = any(message.tool_calls and message.content.strip() for message in sample.messages)
         ids = any(call.id for message in sample.messages for call in message.tool_calls)
         parts = (("text beside a tool call", beside), ("ids of tool calls", ids))
@@ -189,9 +194,9 @@ def _structure(text: str) -> Any:
 
 
 def _no_tools(sample: Sample) -> str | None:
-    """How the row that was read spelled that it has no tools, such as "[]"."""
+    """How the row that was read spelled that it has no tools, such as "[]"; another format may say anything."""
     kept = columns_of(sample).get("tools")
-    return kept if isinstance(kept, str) else None
+    return kept if isinstance(kept, str) and (not kept.strip() or _structure(kept) == []) else None
 
 
 def _with_parameters(tool: Mapping[str, Any]) -> Mapping[str, Any]:

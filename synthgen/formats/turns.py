@@ -74,9 +74,9 @@ def call_of(value: Any) -> ToolCall:
 def tools_of(row: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     """The tools of a row: a list of objects, or the JSON text of one, or nothing."""
     value = row.get("tools")
-    if isinstance(value, str) and value.strip():
+    if isinstance(value, str):
         try:
-            value = from_json(value)
+            value = from_json(value) if value.strip() else None
         except ValueError as error:
             raise ParseError(f"tools is not JSON ({error})") from None
     if not value:
