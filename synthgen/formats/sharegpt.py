@@ -63,7 +63,7 @@ class ShareGPT:
             messages = [Message("system", system), *(messages[1:] if messages[0].role == "system" else messages)]
         tools = tools_of(row)
         own = _OWN if tools or not row.get("tools") else _OWN - {"tools"}  # "[]" is kept to be written again
-        meta = meta_of(row, own) | unread(turns, known=TURN_KEYS | {"from", "value"})
+        meta = meta_of(row, own) | unread(row.get("conversations"), known=TURN_KEYS | {"from", "value"})
         return Sample(tuple(messages), tools=tools, meta=meta)
 
     def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:
