@@ -14,12 +14,12 @@ from typing import Any
 import click
 
 from synthgen import __version__
-from synthgen.cli import decontaminate, dedup, doctor, export, generate, job, listing, look, serve
+from synthgen.cli import decontaminate, dedup, doctor, export, generate, job, listing, look, serve, validate
 from synthgen.cli.say import fault
 from synthgen.errors import StoreError, SynthgenError, UsageError
 
 _COMMANDS = (
-    generate.generate, job.run, look.status, look.report, look.show, export.export, dedup.dedup,
+    generate.generate, job.run, look.status, look.report, look.show, export.export, validate.validate, dedup.dedup,
     decontaminate.decontaminate,
     listing.recipes, listing.formats, listing.prompts, listing.seeds, serve.serve, doctor.doctor,
 )  # fmt: skip

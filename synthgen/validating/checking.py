@@ -1,0 +1,201 @@
+"""One pass over a file: every row held against the rules, every finding told with its line, counts kept."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from synthgen.validating.columns import Columns
+from synthgen.validating.content import length, looks, marks
+from synthgen.validating.kinds import UNKNOWN, Kind, kind_of, notes
+from synthgen.validating.reading import is_lines, is_packed, pieces
+from synthgen.validating.rules import RULES, Effect, Loader, Rule
+from synthgen.validating.turns import OPENAI_COLUMNS, Found
+
+_SNIFFED_ROWS = 1000
+_ONE_BY_VALUE = frozenset({"label", "text", "completion"})  # columns whose value says what kind a row is
+_CHAT = ("text", "chatml")  # differ in their markup alone
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One rule that something in a file breaks: where, and what stands there."""
+
+    path: str
+    line: int | str
+    rule: Rule
+    what: str
+    effects: Mapping[Loader, Effect]
+
+    @property
+    def where(self) -> str:
+        return f"{self.path}:{self.line}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For --json."""
+        rule = self.rule
+        about = {"where": self.where, "level": rule.level, "rule": rule.name, "message": self.what, "hint": rule.hint}
+        return {**about, "effects": dict(self.effects.items())}
+
+
+Tell = Callable[[Finding], object]
+
+
+@dataclass(slots=True)
+class Checked:
+    """What came of a file. `hurt` counts rows by what a trainer does with them; `roles` who or what is in them."""
+
+    path: str
+    kind: Kind | None = None
+    rows: int = 0
+    size: int = 0
+    columns: Columns | None = None
+    roles: set[str] = field(default_factory=set)
+    counts: Counter[str] = field(default_factory=Counter)
+    hurt: Counter[tuple[Loader, Effect]] = field(default_factory=Counter)
+    notes: tuple[Rule, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The columns."""
+        return self.columns.names if self.columns else []
+
+    def effects(self, rule: Rule) -> dict[Loader, Effect]:
+        """What the trainers do that read such files."""
+        readers = (self.kind or UNKNOWN).readers
+        return {loader: effect for loader, effect in rule.effects.items() if loader in readers}
+
+    def of_level(self, level: str) -> int:
+        """How many findings there are of a level."""
+        return sum(count for name, count in self.counts.items() if RULES[name].level == level)
+
+
+class Check:
+    """`kind` is None where the file is to be asked for it; `mapped`: a registry's entry names its columns."""
+
+    def __init__(self, path: Path, tell: Tell, *, kind: Kind | None = None, mapped: bool = False) -> None:
+        self.found = Checked(str(path), kind)
+        self._path, self._tell, self._forced, self._mapped = path, tell, kind is not None, mapped
+        self._kinds: dict[tuple[str, ...], Kind | None] = {}
+
+    def run(self) -> Checked:
+        """Raises UsageError where there is no such file, or none of rows."""
+        found = self.found
+        if is_packed(self._path):
+            self._say(1, [("compressed", f"the name ends in {self._path.suffix}")])
+        found.kind = found.kind or self._sniffed()
+        kind = found.kind or UNKNOWN
+        found.size = self._path.stat().st_size
+        if self._has_mark():
+            self._say(1, [("bom", "a byte order mark")])
+        in_pieces = is_lines(self._path)
+        for line, offset, raw, row, problem in pieces(self._path):
+            if problem is not None:
+                self._say(line, [problem])
+                found.rows += problem[0] != "no-rows"
+                continue
+            found.rows += 1
+            if found.columns is None:
+                plain = ("tools",) if kind.name == "messages" and row.keys() <= OPENAI_COLUMNS else ()
+                found.columns = Columns(in_pieces=in_pieces, read=kind.reads, plain=plain)
+            if told := self._row(kind, row, raw, offset):
+                self._say(line, told)
+        self._end(kind)
+        return found
+
+    def _sniffed(self) -> Kind | None:
+        rows = (piece[3] for piece in islice(pieces(self._path), _SNIFFED_ROWS) if piece[4] is None)
+        return next((kind for row in rows if (kind := kind_of(row)) is not None), None)
+
+    def _has_mark(self) -> bool:
+        with self._path.open("rb") as file:
+            return file.read(3) == codecs.BOM_UTF8
+
+    def _row(self, kind: Kind, row: Mapping[str, Any], raw: bytes, offset: int) -> list[Found]:
+        """Every rule that the row breaks."""
+        found: list[Found] = []
+        if not self._forced and (other := self._other(kind, row)):
+            return [("mixed-shapes", f"a row of {other.name} in a file of {kind.name}")]
+        found.extend(kind.check(row, self.found.roles))
+        if kind.name != "samples" and self.found.columns is not None:
+            found.extend(self.found.columns.look(row, offset))
+        if not raw or looks(raw):
+            found.extend(marks(row, kind.reads, chat=kind.name == "chatml"))
+        if kind.reads and (long := length(row, kind.reads, len(raw))) is not None:
+            found.append(long)
+        if raw and raw.count(b'":') != len(row) and (key := _key_twice(row, raw)):
+            found.append(("duplicate-key", f"the key {key!r} comes twice"))
+        return found
+
+    def _other(self, kind: Kind, row: Mapping[str, Any]) -> Kind | None:
+        """The kind of a row that is of another than the file."""
+        keys = tuple(row)
+        try:
+            return self._kinds[keys]
+        except KeyError:
+            pass
+        one = kind_of(row)
+        if one is None or one.name == kind.name or (one.name in _CHAT and kind.name in _CHAT):
+            one = None
+        elif set(kind.needs) <= row.keys() and one.needs != kind.needs:
+            one = None  # it has what the file's rows have, and more
+        if not _ONE_BY_VALUE & row.keys() and len(self._kinds) < _SNIFFED_ROWS:
+            self._kinds[keys] = one
+        return one
+
+    def _end(self, kind: Kind) -> None:
+        found = self.found
+        names = found.names
+        if found.columns is not None and kind.name != "samples":
+            self._say(1, found.columns.ended())
+        if kind.name.endswith("alpaca") and names and not self._mapped:
+            if "input" not in names:
+                self._say(1, [("no-input-column", "no row has the column input")])
+            if "output" not in names and "response" in names:
+                self._say(1, [("other-output-column", "the answers are in response")])
+        if kind.name == "messages":
+            self._say(1, (("extra-column", f"the column {name}") for name in names if name not in OPENAI_COLUMNS))
+        told = notes(kind, names, found.roles, found.rows, found.size)
+        found.notes = tuple(RULES[name] for name in told)
+
+    def _say(self, line: int | str, found: Iterable[Found]) -> None:
+        """Tells each, and counts what the trainers that read such rows do with it."""
+        hurt: set[tuple[Loader, Effect]] = set()
+        for name, what in found:
+            rule = RULES[name]
+            effects = self.found.effects(rule)
+            if rule.level == "warning" and rule.effects and not effects:
+                continue  # it would hurt in trainers alone that do not read the format
+            self.found.counts[name] += 1
+            hurt.update(effects.items())
+            self._tell(Finding(self.found.path, line, rule, what, effects))
+        self.found.hurt.update(hurt)
+
+
+def _key_twice(row: Mapping[str, Any], raw: bytes) -> str | None:
+    """A key that an object of the row has twice: of the values, readers take the last, or none."""
+    try:
+        # Quotes inside texts are escaped the same, so the bytes have more only where a key was overwritten.
+        if raw.count(b'":') <= orjson.dumps(row).count(b'":'):
+            return None
+    except orjson.JSONEncodeError:  # numbers past 64 bits, or nested too deep
+        return None
+    twice: list[str] = []
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            twice.extend(key for key, count in counts.items() if count > 1)
+        return made
+
+    json.loads(raw, object_pairs_hook=once)
+    return twice[0] if twice else None
