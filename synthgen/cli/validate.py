@@ -34,7 +34,8 @@ def validate(files: tuple[str, ...], format_name: str | None, json_: bool) -> in
     Exit 1 when there is a fault: something that a trainer of the format loses or refuses. Warnings alone exit 0: they
     hurt by version, template or length, or may be meant. Tokens are estimated: 0.3 a letter, 1 a Chinese character.
 
-    FILE: jsonl, json, csv, tsv, parquet, or a folder of them.
+    FILE: jsonl, json, csv, tsv, parquet, or a folder: its dataset_info.json and the `configs` of its README.md are
+    held against the files that they name.
     """  # fmt: skip
     from synthgen.validating.validation import Validation
 
@@ -99,6 +100,8 @@ def _close(work: Validation, found: _Shown) -> None:
 
 def _file_line(one: Checked) -> str:
     kind = one.kind
+    if not one.rows:  # a registry or a card
+        return f"{one.path}: {one.of_level('fault'):,} faults, {one.of_level('warning'):,} warnings"
     what = "of no known format" if kind is None else kind.name
     readers = f", read by {', '.join(kind.readers)}" if kind is not None and kind.readers else ""
     counts = f"{one.of_level('fault'):,} faults, {one.of_level('warning'):,} warnings"

@@ -116,6 +116,7 @@ _TABLE: tuple[tuple[str, Level, str, str], ...] = (
     ("registry-tags", "fault", "d----", "with `tags`, what is not listed is unknown, and its rows are dropped"),
     ("registry-openai", "warning", "g----", "formatting openai alters system texts and calls; export to sharegpt"),
     ("registry-ascii", "warning", "a----", "it is opened in the machine's own encoding; write it in ASCII"),
+    ("card-yaml", "fault", "aaaa-", "the front matter of README.md must be YAML"),
     ("card-files", "fault", "aaaa-", "the files that the card's `configs` name must be there"),
     ("stray-file", "warning", "aaaa-", "without `configs` in README.md it is loaded as rows; name the data files"),
     # what is true of a format

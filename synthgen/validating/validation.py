@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from synthgen.errors import UsageError
-from synthgen.rows import nearest_path, row_files
+from synthgen.rows import nearest_path
 from synthgen.validating.checking import Check, Checked, Tell
+from synthgen.validating.folder import REGISTRY, Folder
 from synthgen.validating.kinds import Kind, open_kind
 from synthgen.validating.rules import LOADERS, RULES, Effect, Loader
 
@@ -30,11 +31,25 @@ class Validation:
     def run(self) -> list[Checked]:
         """Raises UsageError where a source holds no rows at all."""
         for source in self._sources:
-            for path in row_files(source) if source.is_dir() else [source]:
-                check = Check(path, self._tell, kind=self._kind)
-                self.checked.append(check.found)
-                check.run()
+            if source.is_dir() or source.name == REGISTRY:
+                self._run_folder(source)
+            else:
+                self._run_file(source)
         return self.checked
+
+    def _run_folder(self, source: Path) -> None:
+        alone = source.name == REGISTRY
+        folder = Folder(source.parent if alone else source, self._tell, registry_alone=alone)
+        start = len(self.checked)
+        for path in folder.files:
+            self._run_file(path, mapped=folder.mapped(path))
+        folder.finish(self.checked[start:])
+        self.checked += folder.found
+
+    def _run_file(self, path: Path, *, mapped: bool = False) -> None:
+        check = Check(path, self._tell, kind=self._kind, mapped=mapped)
+        self.checked.append(check.found)
+        check.run()
 
     def line(self) -> str:
         """How far it is, for a progress line."""

@@ -1,0 +1,176 @@
+"""A folder of data: which of its files are rows, what the card leaves to chance, what the registry does not say."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from synthgen.errors import UsageError
+from synthgen.rows import row_files
+from synthgen.validating.checking import Checked, Finding, Tell
+from synthgen.validating.kinds import Kind, kind_of
+from synthgen.validating.reading import pieces
+from synthgen.validating.registry import entry_faults
+from synthgen.validating.rules import RULES
+
+REGISTRY = "dataset_info.json"
+# LLaMA-Factory takes the first of these that an entry has.
+_ELSEWHERE = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
+# Where any file is named after a split, `datasets` takes those alone.
+_SPLIT = re.compile(
+    r"(?:^|[-._ 0-9])(?:train(?:ing)?|valid(?:ation)?|dev|val|test(?:ing)?|eval(?:uation)?)(?:[-._ 0-9]|$)"
+)
+
+
+class Folder:
+    """`files` are those that are data by the card and by the registry, or all where neither names any."""
+
+    def __init__(self, path: Path, tell: Tell, *, registry_alone: bool = False) -> None:
+        """Raises UsageError where there is nothing to read."""
+        self.path, self._tell = path, tell
+        self.found: list[Checked] = []  # of the card and of the registry
+        self._card = None if registry_alone else self._read_card()
+        self._entries = self._read_registry()
+        named = [file for patterns in [self._card or []] for pattern in patterns for file in self._expanded(pattern)]
+        named += [file for _, file in self._local() if file.is_file()]
+        self.files = list(dict.fromkeys(named)) or self._rest()
+
+    def _rest(self) -> list[Path]:
+        """The rows of a folder that says nothing of its files, less what `datasets` ignores and what is astray."""
+        if self._entries is not None:
+            return []
+        files = [file for file in row_files(self.path) if file.name != REGISTRY]
+        astray = self._astray(files)
+        return [file for file in files if file not in astray]
+
+    def _astray(self, files: Sequence[Path]) -> list[Path]:
+        splits = [file for file in files if _SPLIT.search(file.stem.lower())]
+        files = splits or files
+        kinds = [(file, kind.name if (kind := _kind_of_first(file)) else "") for file in files]
+        known = Counter(kind for _, kind in kinds if kind)
+        if self._card is not None or not known:
+            return []
+        usual = known.most_common(1)[0][0]
+        astray = [file for file, kind in kinds if kind != usual]
+        for file in astray:
+            self._say(file, 1, "stray-file", f"no {usual} row as in the files beside it")
+        return [file for file in astray if _kind_of_first(file) is None]
+
+    def mapped(self, file: Path) -> bool:
+        """Whether an entry of the registry names the columns of a file."""
+        return any("columns" in entry for entry, place in self._local() if place == file)
+
+    def finish(self, checked: Sequence[Checked]) -> None:
+        """Holds the registry against what was found in the files."""
+        by_path = {one.path: one for one in checked}
+        for name, entry in (self._entries or {}).items():
+            line = self._line_of(name)
+            if not isinstance(entry, dict):
+                self._say(self.path / REGISTRY, line, "registry-json", f"{name} is no object")
+            elif any(key in entry for key in _ELSEWHERE):
+                continue
+            elif not (file := self.path / str(entry.get("file_name"))).exists():
+                self._say(self.path / REGISTRY, line, "registry-file", f"{name}: no file {entry.get('file_name')}")
+            elif one := by_path.get(str(file)):
+                for rule, what in entry_faults(entry, one):
+                    self._say(self.path / REGISTRY, line, rule, f"{name}: {what}")
+
+    def _local(self) -> Iterator[tuple[Mapping[str, Any], Path]]:
+        """The entries whose file is here."""
+        for entry in (self._entries or {}).values():
+            if isinstance(entry, dict) and not any(key in entry for key in _ELSEWHERE):
+                yield entry, self.path / str(entry.get("file_name"))
+
+    def _read_registry(self) -> dict[str, Any] | None:
+        path = self.path / REGISTRY
+        if not path.is_file():
+            return None
+        data = path.read_bytes()
+        try:
+            found = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            self._say(path, getattr(error, "lineno", 1), "registry-json", f"not JSON ({error})")
+            return {}
+        if not isinstance(found, dict):
+            self._say(path, 1, "registry-json", "no object")
+            return {}
+        if not data.isascii():
+            line = next(number for number, text in enumerate(data.splitlines(), start=1) if not text.isascii())
+            self._say(path, line, "registry-ascii", "a character that is not ASCII")
+        return found
+
+    def _read_card(self) -> list[str] | None:
+        """The patterns of the card's data files; None without a card, or where it names none."""
+        import yaml
+
+        path = self.path / "README.md"
+        if not path.is_file():
+            return None
+        text = path.read_text("utf-8", errors="replace")
+        front = re.match(r"---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", text, re.DOTALL)
+        if front is None:
+            return None
+        try:
+            found = yaml.safe_load(front[1])
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
+            self._say(path, 1, "card-yaml", " ".join(f"the front matter is not YAML ({error})".split())[:160])
+            return None
+        configs = found.get("configs") if isinstance(found, dict) else None
+        if not isinstance(configs, list) or not any(isinstance(one, dict) and one.get("data_files") for one in configs):
+            return None
+        patterns = [p for one in configs if isinstance(one, dict) for p in _patterns(one.get("data_files"))]
+        for pattern in patterns:
+            if not self._expanded(pattern):
+                line = next((n for n, said in enumerate(text.splitlines(), start=1) if pattern in said), 1)
+                self._say(path, line, "card-files", f"no file {pattern}")
+        return patterns
+
+    def _expanded(self, pattern: str) -> list[Path]:
+        if "://" in pattern or Path(pattern).is_absolute():
+            return []
+        try:
+            return [file for file in sorted(self.path.glob(pattern)) if file.is_file()]
+        except (ValueError, NotImplementedError):  # a pattern that is none
+            return []
+
+    def _line_of(self, name: str) -> int:
+        text = (self.path / REGISTRY).read_text("utf-8", errors="replace")
+        for spelled in (json.dumps(name), json.dumps(name, ensure_ascii=False)):
+            if found := re.search(rf"{re.escape(spelled)}\s*:", text):
+                return text.count("\n", 0, found.start()) + 1
+        return 1
+
+    def _say(self, path: Path, line: int, name: str, what: str) -> None:
+        if not self.found or self.found[-1].path != str(path):
+            self.found.append(Checked(str(path)))
+        one, rule = self.found[-1], RULES[name]
+        one.counts[name] += 1
+        one.hurt.update(rule.effects.items())
+        self._tell(Finding(str(path), line, rule, what, rule.effects))
+
+
+def _patterns(data_files: Any) -> Iterator[str]:
+    """A pattern, a list of them, or {split: ..., path: ...} in a list."""
+    if isinstance(data_files, str):
+        yield data_files
+    elif isinstance(data_files, list):
+        for one in data_files:
+            yield from _patterns(one)
+    elif isinstance(data_files, dict):
+        yield from _patterns(data_files["path"] if "path" in data_files else list(data_files.values()))
+
+
+def _kind_of_first(path: Path) -> Kind | None:
+    """The kind of the first row that can be read."""
+    try:
+        for piece in islice(pieces(path), 100):
+            if piece[4] is None:
+                return kind_of(piece[3])
+    except UsageError:
+        pass
+    return None
