@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,46 +16,59 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from synthgen.validating.checking import Checked, Finding
+    from synthgen.validating.repairing import Repair, Repaired
     from synthgen.validating.validation import Validation
 
-_MOST_FAULTS, _MOST_WARNINGS, _MOST_CHARS = 100, 3, 300  # of a rule, that are shown
+_MOST_FAULTS, _MOST_WARNINGS = 100, 3  # of a rule, that are shown
+_MOST_REPAIRS, _MOST_CHARS = 1000, 300
 
 
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option("--format", "format_name", metavar="FORMAT", help="What the rows are. [default: what the first one is]")
-@click.option(
-    "--json", "json_", is_flag=True, help="One JSON object a line on stdout, every finding; the last is the result."
-)
-def validate(files: tuple[str, ...], format_name: str | None, json_: bool) -> int:
+@click.option("--fix", is_flag=True, help="Write a repaired copy to -o, and tell each repair and each row left out.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="The repaired copy: .jsonl, or .json for an array.")
+@click.option("--json", "json_", is_flag=True, help="One JSON object a line on stdout; the last is the result.")
+def validate(files: tuple[str, ...], format_name: str | None, fix: bool, out: Path | None, json_: bool) -> int:
     """Tell what LLaMA-Factory, TRL, axolotl, ms-swift and OpenAI would drop, refuse, cut or misread, line by line.
 
     \b
-    Example: synthgen validate train.jsonl
+    Example: synthgen validate train.jsonl --fix -o repaired.jsonl
 
-    Exit 1 when there is a fault: something that a trainer of the format loses or refuses. Warnings alone exit 0: they
-    hurt by version, template or length, or may be meant. Tokens are estimated: 0.3 a letter, 1 a Chinese character.
+    Exit 1 when FILE has a fault, repaired or not: something that a trainer of its format loses or refuses. Warnings
+    alone exit 0: they hurt by version, template or length, or may be meant. Tokens are estimated: 0.3 a letter, 1 a
+    Chinese character.
+
+    --fix invents nothing: spellings of roles and labels, arguments and tools as object or text, missing columns, null
+    text, what stands after a row. Rows that stay at fault are left out of the copy. FILE itself is never written.
 
     FILE: jsonl, json, csv, tsv, parquet, or a folder: its dataset_info.json and the `configs` of its README.md are
     held against the files that they name.
     """  # fmt: skip
     from synthgen.validating.validation import Validation
 
+    if fix is not (out is not None):
+        raise click.UsageError("--fix writes a copy: name it with -o" if fix else "-o: is for --fix; add it")
     shown = _Shown()
     work = Validation(files, _tell_json if json_ else shown.take, format_name=format_name)
+    if out is not None:
+        work.check_fix(out)
     with working(work, json=json_):
         work.run()
+        fixed = work.fix(out, _tell_json if json_ else shown.take_repair) if out is not None else None
     with outlasting():
         if json_:
             as_json({"event": "result", **work.as_dict()})
         else:
             _close(work, shown)
+            if fixed is not None and out is not None:
+                _close_fix(out, fixed)
     return int(work.faults > 0)
 
 
-def _tell_json(found: Finding) -> None:
+def _tell_json(found: Finding | Repair) -> None:
     with outlasting():
-        as_json({"event": "finding", **found.as_dict()})
+        as_json(found.as_dict())
 
 
 class _Shown:
@@ -63,6 +78,8 @@ class _Shown:
         self.faults: list[str] = []
         self.warnings: list[str] = []
         self.counts: Counter[str] = Counter()
+        self.repairs: list[str] = []
+        self.more_repairs = 0
 
     def take(self, found: Finding) -> None:
         from synthgen.validating.rules import told
@@ -74,6 +91,24 @@ class _Shown:
         effects = f" ({told(found.effects)})" if found.effects else ""
         line = f"{found.where}: {found.rule.level} {found.rule.name}: {found.what}{effects}; {found.rule.hint}"
         (self.faults if fault else self.warnings).append(" ".join(line.split())[:_MOST_CHARS])
+
+    def take_repair(self, one: Repair) -> None:
+        if len(self.repairs) == _MOST_REPAIRS:
+            self.more_repairs += 1
+            return
+        what = "left out" if one.left_out else "repaired"
+        self.repairs.append(" ".join(f"{one.where}: {what}: {one.what}".split())[:_MOST_CHARS])
+
+
+def _close_fix(out: Path, fixed: Repaired) -> None:
+    from rich.markup import escape
+
+    from synthgen.report import console
+
+    counts = f"{fixed.rows:,} rows, {fixed.changed:,} of them repaired; {fixed.left_out:,} left out"
+    terminal = console()
+    terminal.print(escape(f"{out}: {counts}"))
+    terminal.print(f"next: [bold]synthgen validate {escape(shlex.quote(str(out)))}[/bold]")
 
 
 def _close(work: Validation, found: _Shown) -> None:
@@ -90,6 +125,10 @@ def _close(work: Validation, found: _Shown) -> None:
         for name, count in found.counts.items():
             if count > most and RULES[name].level == level:
                 terminal.print(f"  {count - most:,} more of {name}: --json tells every one")
+    for line in found.repairs:
+        terminal.print(shown(line))
+    if found.more_repairs:
+        terminal.print(f"  {found.more_repairs:,} more repairs and rows left out: --json tells every one")
     if found.counts:
         terminal.print(_table(work))
     for one in work.checked:

@@ -43,7 +43,7 @@ class Finding:
         """For --json."""
         rule = self.rule
         about = {"where": self.where, "level": rule.level, "rule": rule.name, "message": self.what, "hint": rule.hint}
-        return {**about, "effects": dict(self.effects.items())}
+        return {"event": "finding", **about, "effects": dict(self.effects.items())}
 
 
 Tell = Callable[[Finding], object]
@@ -143,10 +143,8 @@ class Check:
         except KeyError:
             pass
         one = kind_of(row)
-        if one is None or one.name == kind.name or (one.name in _CHAT and kind.name in _CHAT):
+        if one is not None and not _is_other(one, kind, row):
             one = None
-        elif set(kind.needs) <= row.keys() and one.needs != kind.needs:
-            one = None  # it has what the file's rows have, and more
         if not _ONE_BY_VALUE & row.keys() and len(self._kinds) < _SNIFFED_ROWS:
             self._kinds[keys] = one
         return one
@@ -178,6 +176,24 @@ class Check:
             hurt.update(effects.items())
             self._tell(Finding(self.found.path, line, rule, what, effects))
         self.found.hurt.update(hurt)
+
+
+def breaks(kind: Kind, row: Mapping[str, Any], raw: bytes) -> list[Found]:
+    """The faults of a row by itself; `raw` are its bytes, or none where it was made anew."""
+    other = kind_of(row)
+    if kind is not UNKNOWN and other is not None and _is_other(other, kind, row):
+        return [("mixed-shapes", f"a row of {other.name} in a file of {kind.name}")]
+    found = [one for one in kind.check(row, set()) if RULES[one[0]].level == "fault"]
+    if raw and raw.count(b'":') != len(row) and (key := _key_twice(row, raw)):
+        found.append(("duplicate-key", f"the key {key!r} comes twice"))
+    return found
+
+
+def _is_other(one: Kind, kind: Kind, row: Mapping[str, Any]) -> bool:
+    """Whether a row that looks like one kind is none of the file's: it may have what the file's rows have, and more."""
+    if one.name == kind.name or (one.name in _CHAT and kind.name in _CHAT):
+        return False
+    return one.needs == kind.needs or not set(kind.needs) <= row.keys()
 
 
 def _key_twice(row: Mapping[str, Any], raw: bytes) -> str | None:

@@ -71,12 +71,12 @@ def _held(file: Checked) -> Iterator[str]:
         elif column in ("input", "history") or (column == "system" and "instruction" in file.names):
             if column in file.roles:
                 yield column
-        elif (
-            column == "system"
-            or (column in ("chosen", "rejected") and kind.startswith("preference"))
-            or (column in ("kto_tag", "label") and kind.startswith("kto"))
-        ):
+        elif column == "system" or _judges(column, kind):
             yield column
+
+
+def _judges(column: str, kind: str) -> bool:
+    return column in {"preference": ("chosen", "rejected"), "kto": ("kto_tag", "label")}.get(kind.partition("-")[0], ())
 
 
 def _tags(entry: Mapping[str, Any], file: Checked, form: str) -> Iterator[Found]:

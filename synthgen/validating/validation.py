@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from synthgen.rows import nearest_path
 from synthgen.validating.checking import Check, Checked, Tell
 from synthgen.validating.folder import REGISTRY, Folder
 from synthgen.validating.kinds import Kind, open_kind
+from synthgen.validating.repairing import Repair, Repaired, Repairing
 from synthgen.validating.rules import LOADERS, RULES, Effect, Loader
 
 
@@ -23,6 +25,8 @@ class Validation:
         self.checked: list[Checked] = []
         self._kind: Kind | None = open_kind(format_name) if format_name else None
         self._tell = tell
+        self._repairing: Repairing | None = None
+        self._repaired: Repaired | None = None
         self._sources = [Path(source) for source in sources]
         for source in self._sources:
             if not source.exists():
@@ -36,6 +40,18 @@ class Validation:
             else:
                 self._run_file(source)
         return self.checked
+
+    def check_fix(self, out: Path) -> None:
+        """Raises UsageError where OUT cannot be a repaired copy of what was given."""
+        if len(self._sources) > 1 or self._sources[0].is_dir() or self._sources[0].name == REGISTRY:
+            raise UsageError("--fix repairs one file of rows; give it alone")
+        Repairing.check(self._sources[0], out)
+
+    def fix(self, out: Path, tell: Callable[[Repair], object]) -> Repaired:
+        """A repaired copy of the one file, after `run`."""
+        self._repairing = Repairing(self.checked[0], out, tell)
+        self._repaired = self._repairing.run()
+        return self._repaired
 
     def _run_folder(self, source: Path) -> None:
         alone = source.name == REGISTRY
@@ -53,6 +69,8 @@ class Validation:
 
     def line(self) -> str:
         """How far it is, for a progress line."""
+        if self._repairing is not None:
+            return self._repairing.line()
         found = self.checked[-1:]
         where = f" · {found[0].path} · {found[0].rows:,} rows" if found else ""
         return f"validate{where} · {self.faults:,} faults"
@@ -92,6 +110,7 @@ class Validation:
             "rules": {name: {"count": n, "level": RULES[name].level} for name, n in self.counts.items()},
             "loaders": loaders,
             "files": [_file(one) for one in self.checked],
+            **({"fixed": asdict(self._repaired)} if self._repaired else {}),
         }
 
 
