@@ -16,7 +16,7 @@ import orjson
 from synthgen.validating.columns import Columns
 from synthgen.validating.content import length, looks, marks
 from synthgen.validating.kinds import UNKNOWN, Kind, kind_of, notes
-from synthgen.validating.reading import is_lines, is_packed, pieces
+from synthgen.validating.reading import can_read, is_lines, is_packed, pieces
 from synthgen.validating.rules import RULES, Effect, Loader, Rule
 from synthgen.validating.turns import OPENAI_COLUMNS, Found
 
@@ -91,6 +91,8 @@ class Check:
         found = self.found
         if is_packed(self._path):
             self._say(1, [("compressed", f"the name ends in {self._path.suffix}")])
+            if not can_read(self._path):
+                return found
         found.kind = found.kind or self._sniffed()
         kind = found.kind or UNKNOWN
         found.size = self._path.stat().st_size
@@ -160,21 +162,26 @@ class Check:
             if "output" not in names and "response" in names:
                 self._say(1, [("other-output-column", "the answers are in response")])
         if kind.name == "messages":
-            self._say(1, (("extra-column", f"the column {name}") for name in names if name not in OPENAI_COLUMNS))
+            if extra := [name for name in names if name not in OPENAI_COLUMNS]:
+                self._say(1, [("extra-column", f"{', '.join(extra[:12])}")])
         told = notes(kind, names, found.roles, found.rows, found.size)
         found.notes = tuple(RULES[name] for name in told)
 
     def _say(self, line: int | str, found: Iterable[Found]) -> None:
-        """Tells each, and counts what the trainers that read such rows do with it."""
-        hurt: set[tuple[Loader, Effect]] = set()
+        """Tells each rule that a row breaks once, and counts what the trainers that read such rows do with it."""
+        by_rule: dict[str, list[str]] = {}
         for name, what in found:
+            by_rule.setdefault(name, []).append(what)
+        hurt: set[tuple[Loader, Effect]] = set()
+        for name, whats in by_rule.items():
             rule = RULES[name]
             effects = self.found.effects(rule)
             if rule.level == "warning" and rule.effects and not effects:
                 continue  # it would hurt in trainers alone that do not read the format
             self.found.counts[name] += 1
             hurt.update(effects.items())
-            self._tell(Finding(self.found.path, line, rule, what, effects))
+            more = f" (and {len(whats) - 1} more)" if len(whats) > 1 else ""
+            self._tell(Finding(self.found.path, line, rule, whats[0] + more, effects))
         self.found.hurt.update(hurt)
 
 

@@ -49,10 +49,16 @@ KINDS: Mapping[str, Kind] = {
         Kind("preference-alpaca", answers.preference, (*_GIVEN, *_PAIR), ("instruction", *_PAIR), _LF),
         Kind("preference-openai", answers.openai_pair, _PREFERRED, _PREFERRED, ("OpenAI",)),
         Kind("preference-swift", answers.swift_pair, ("messages", "rejected_response"), ("messages",), _SWIFT),
-        Kind("kto", answers.completion, ("prompt", "completion"), ("completion", "label"), _TRL),
-        Kind("kto-swift", answers.labelled_messages, ("messages", "tools"), ("messages", "label"), (*_LF, *_SWIFT)),
-        Kind("kto-sharegpt", answers.labelled_sharegpt, ("conversations", *_TURNS), ("conversations",), _LF),
-        Kind("kto-alpaca", answers.labelled_alpaca, (*_GIVEN, "output"), ("instruction", "output"), _LF),
+        Kind("kto", answers.completion, ("prompt", "completion", "label"), ("completion", "label"), _TRL),
+        Kind(
+            "kto-swift",
+            answers.labelled_messages,
+            ("messages", "tools", "label"),
+            ("messages", "label"),
+            (*_LF, *_SWIFT),
+        ),
+        Kind("kto-sharegpt", answers.labelled_sharegpt, ("conversations", *_TURNS, "kto_tag"), ("conversations",), _LF),
+        Kind("kto-alpaca", answers.labelled_alpaca, (*_GIVEN, "output", "kto_tag"), ("instruction", "output"), _LF),
         Kind("prompt-completion", answers.completion, ("prompt", "completion"), ("prompt", "completion"), ("TRL",)),
         Kind(
             "prompt-completion-text", answers.completion, ("prompt", "completion"), ("prompt", "completion"), ("TRL",)
@@ -88,7 +94,7 @@ def _name(row: Mapping[str, Any]) -> str | None:
     if "instruction" in has and ("output" in has or "response" in has):
         return "kto-alpaca" if tagged else "alpaca"
     if "completion" in has and ("prompt" in has or tagged):
-        written = "prompt-completion-text" if isinstance(row["completion"], str) else "prompt-completion"
+        written = "prompt-completion" if isinstance(row["completion"], list) else "prompt-completion-text"
         return "kto" if tagged else written
     if "prompt" in has:
         return "rl"

@@ -38,6 +38,15 @@ def is_packed(path: Path) -> bool:
     return path.suffix.lower() in _PACKED
 
 
+def can_read(path: Path) -> bool:
+    """Whether rows can be read out of such a file."""
+    try:
+        row_files(path)
+    except UsageError:
+        return False
+    return True
+
+
 def is_lines(path: Path) -> bool:
     """Whether the file is JSON lines, which `datasets` reads in pieces of 10 MB."""
     name = path.with_suffix("") if is_packed(path) else path
@@ -125,8 +134,9 @@ def _half_pair(value: Any) -> tuple[str, str] | None:
     return None
 
 
-def _line(where: str) -> str:
-    return where.rpartition(":")[2]
+def _line(where: str) -> int | str:
+    line = where.rpartition(":")[2]
+    return int(line) if line.isdigit() else line
 
 
 def _kind(value: Any) -> str:
@@ -146,4 +156,4 @@ def _found(fault: Fault) -> tuple[str, str]:
 def _apart(message: str, path: Path) -> tuple[int | str, str]:
     """The line that a reader's message begins with, 1 where it is about the file, and the rest."""
     line, _, rest = message.removeprefix(str(path)).partition(": ")
-    return line.removeprefix(":") or 1, rest
+    return _line(line) or 1, rest
