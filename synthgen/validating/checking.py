@@ -55,6 +55,7 @@ class Checked:
 
     path: str
     kind: Kind | None = None
+    named: bool = False  # the user said what the rows are
     rows: int = 0
     size: int = 0
     columns: Columns | None = None
@@ -79,11 +80,11 @@ class Checked:
 
 
 class Check:
-    """`kind` is None where the file is to be asked for it; `mapped`: a registry's entry names its columns."""
+    """`kind` is None where the file is to be asked for it; `mapped`: a registry has an entry for it."""
 
     def __init__(self, path: Path, tell: Tell, *, kind: Kind | None = None, mapped: bool = False) -> None:
-        self.found = Checked(str(path), kind)
-        self._path, self._tell, self._forced, self._mapped = path, tell, kind is not None, mapped
+        self.found = Checked(str(path), kind, named=kind is not None)
+        self._path, self._tell, self._mapped = path, tell, mapped
         self._kinds: dict[tuple[str, ...], Kind | None] = {}
 
     def run(self) -> Checked:
@@ -124,7 +125,7 @@ class Check:
     def _row(self, kind: Kind, row: Mapping[str, Any], raw: bytes, offset: int) -> list[Found]:
         """Every rule that the row breaks."""
         found: list[Found] = []
-        if not self._forced and (other := self._other(kind, row)):
+        if not self.found.named and (other := self._other(kind, row)):
             return [("mixed-shapes", f"a row of {other.name} in a file of {kind.name}")]
         found.extend(kind.check(row, self.found.roles))
         if kind.name != "samples" and self.found.columns is not None:
@@ -161,9 +162,9 @@ class Check:
                 self._say(1, [("no-input-column", "no row has the column input")])
             if "output" not in names and "response" in names:
                 self._say(1, [("other-output-column", "the answers are in response")])
-        if kind.name == "messages":
-            if extra := [name for name in names if name not in OPENAI_COLUMNS]:
-                self._say(1, [("extra-column", f"{', '.join(extra[:12])}")])
+        extra = [name for name in names if name not in OPENAI_COLUMNS]
+        if kind.name == "messages" and extra:
+            self._say(1, [("extra-column", ", ".join(extra[:12]))])
         told = notes(kind, names, found.roles, found.rows, found.size)
         found.notes = tuple(RULES[name] for name in told)
 
@@ -187,13 +188,18 @@ class Check:
 
 def breaks(kind: Kind, row: Mapping[str, Any], raw: bytes) -> list[Found]:
     """The faults of a row by itself; `raw` are its bytes, or none where it was made anew."""
-    other = kind_of(row)
-    if kind is not UNKNOWN and other is not None and _is_other(other, kind, row):
-        return [("mixed-shapes", f"a row of {other.name} in a file of {kind.name}")]
     found = [one for one in kind.check(row, set()) if RULES[one[0]].level == "fault"]
     if raw and raw.count(b'":') != len(row) and (key := _key_twice(row, raw)):
         found.append(("duplicate-key", f"the key {key!r} comes twice"))
     return found
+
+
+def mixed(kind: Kind, row: Mapping[str, Any]) -> list[Found]:
+    """The one fault of a row that is of another kind than its file."""
+    other = kind_of(row)
+    if kind is UNKNOWN or other is None or not _is_other(other, kind, row):
+        return []
+    return [("mixed-shapes", f"a row of {other.name} in a file of {kind.name}")]
 
 
 def _is_other(one: Kind, kind: Kind, row: Mapping[str, Any]) -> bool:

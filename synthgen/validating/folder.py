@@ -62,8 +62,8 @@ class Folder:
         return [file for file in astray if _kind_of_first(file) is None]
 
     def mapped(self, file: Path) -> bool:
-        """Whether an entry of the registry names the columns of a file."""
-        return any("columns" in entry for entry, place in self._local() if place == file)
+        """Whether the registry has an entry for a file, which is then held against its columns."""
+        return any(place == file for _, place in self._local())
 
     def finish(self, checked: Sequence[Checked]) -> None:
         """Holds the registry against what was found in the files."""

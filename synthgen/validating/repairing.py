@@ -11,12 +11,13 @@ from typing import Any
 from synthgen.errors import UsageError
 from synthgen.formats.turns import to_json
 from synthgen.formats.write import replacing
-from synthgen.validating.checking import Checked, breaks
+from synthgen.validating.checking import Checked, breaks, mixed
 from synthgen.validating.kinds import UNKNOWN, Kind
 from synthgen.validating.mending import mended
 from synthgen.validating.reading import pieces
 from synthgen.validating.turns import Found
 
+_HOLD_ROWS = ("not-json", "nan")  # lines that may
 _LINES, _ARRAY = (".jsonl", ".ndjson"), (".json",)
 _MOST_COLUMNS = 100  # more are no columns but keys of one object; no row gets all of them
 
@@ -106,7 +107,7 @@ class Repairing:
                 return
             self._of_file(raw, where)
             done: list[str] = []
-            rows = [row] if problem is None else list(_unbroken(raw, done))
+            rows = [row] if problem is None else list(_unbroken(raw, done)) if problem[0] in _HOLD_ROWS else []
             if not rows and problem is not None:
                 self._leave(where, [problem])
             for one in rows:
@@ -125,12 +126,12 @@ class Repairing:
 
     def _text(self, row: dict[str, Any], where: str, raw: bytes, done: list[str]) -> bytes | None:
         """The row's JSON after repairs, None where it is left out. A row that needs none stays as it stands."""
-        made = self._arranged(mended(row, self._kind, done.append), done.append)
-        found = breaks(self._kind, made, raw)
-        if found:
+        found = [] if self._checked.named else mixed(self._kind, row)
+        made = row if found else self._arranged(mended(row, self._kind, done.append), done.append)
+        if found := found or breaks(self._kind, made, raw):
             self._leave(where, found)
             return None
-        if raw and made == row and list(made) == list(row) and b"\n" not in raw.strip():
+        if raw and not done and b"\n" not in raw.strip():
             return raw.strip()
         try:
             text = to_json(made).encode()

@@ -201,6 +201,7 @@ def _message(turn: Any, number: int, roles: set[str]) -> Iterator[Found]:
         yield "developer-role", f"turn {number} has the role developer"
     calls = turn.get("tool_calls")
     if calls:
+        roles.add("tool")
         yield from _calls(calls, number)
     content = turn.get("content")
     spoken = bool(calls or turn.get("function_call"))
