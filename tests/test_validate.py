@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_formats_write import hub_offline  # noqa: F401
 
 from synthgen.validating.checking import Check, Checked, Finding
 from synthgen.validating.columns import FIRST_BYTES
@@ -146,7 +145,7 @@ def test_a_rule_is_named_with_its_line_where_a_row_breaks_it(tmp_path: Path, rul
 
 
 @pytest.mark.parametrize("name", LATE)
-def test_what_comes_late_is_told_and_breaks_datasets(tmp_path: Path, name: str, hub_offline: Any) -> None:  # noqa: F811
+def test_what_comes_late_is_told_and_breaks_datasets(tmp_path: Path, name: str, hub_offline: Any) -> None:
     rule, rows = LATE[name]
     path = tmp_path / "a.jsonl"
     _, found = check(path, rows)
@@ -155,7 +154,7 @@ def test_what_comes_late_is_told_and_breaks_datasets(tmp_path: Path, name: str, 
         hub_offline.load_dataset("json", data_files=str(path), split="train", cache_dir=str(tmp_path))
 
 
-def test_what_comes_late_in_an_array_does_no_harm(tmp_path: Path, hub_offline: Any) -> None:  # noqa: F811
+def test_what_comes_late_in_an_array_does_no_harm(tmp_path: Path, hub_offline: Any) -> None:
     path = tmp_path / "a.json"
     _, rows = LATE["a key"]
     _, found = check(path, json.dumps(rows).encode())
@@ -172,7 +171,7 @@ def test_what_comes_late_in_an_array_does_no_harm(tmp_path: Path, hub_offline: A
         *("2024-13-01", "2024-02-30", " 2024-01-31", "2024-01-31T25:00:00", "2024-01-31T1000", "a date"),
     ],
 )
-def test_a_date_is_what_datasets_takes_for_one(tmp_path: Path, text: str, hub_offline: Any) -> None:  # noqa: F811
+def test_a_date_is_what_datasets_takes_for_one(tmp_path: Path, text: str, hub_offline: Any) -> None:
     path = tmp_path / "a.jsonl"
     _, found = check(path, [alpaca(output=text)] * 2)
     loaded = hub_offline.load_dataset("json", data_files=str(path), split="train", cache_dir=str(tmp_path))

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from command import write_rows
-from test_formats_write import hub_offline  # noqa: F401
 from test_validate import CALL, RESULT, A, Q, alpaca, called, said, talk
 
 from synthgen.formats import formats, open_format
@@ -108,7 +107,7 @@ def test_the_registry_alone_brings_the_files_that_it_names(tmp_path: Path) -> No
     assert [where for where, _, _ in found_in(tmp_path / "dataset_info.json")] == [f"{tmp_path}/d.jsonl:1"]
 
 
-def test_a_stray_file_is_told_unless_the_card_names_the_data(tmp_path: Path, hub_offline: Any) -> None:  # noqa: F811
+def test_a_stray_file_is_told_unless_the_card_names_the_data(tmp_path: Path, hub_offline: Any) -> None:
     for name in ("part-0.jsonl", "part-1.jsonl"):
         write_rows(tmp_path / name, [alpaca()])
     (tmp_path / "report.json").write_text('{"rows": 2}')
@@ -121,7 +120,7 @@ def test_a_stray_file_is_told_unless_the_card_names_the_data(tmp_path: Path, hub
     assert len(loaded) == 2
 
 
-def test_where_a_file_is_named_after_a_split_no_other_is_loaded(tmp_path: Path, hub_offline: Any) -> None:  # noqa: F811
+def test_where_a_file_is_named_after_a_split_no_other_is_loaded(tmp_path: Path, hub_offline: Any) -> None:
     write_rows(tmp_path / "train.jsonl", [alpaca()])
     (tmp_path / "report.json").write_text('{"rows": 2}')
     assert [one for one in found_in(tmp_path) if one[1] == "stray-file"] == []
