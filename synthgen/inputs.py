@@ -14,6 +14,7 @@ from synthgen.dedup import Fingerprints, cjk_share
 from synthgen.errors import ParseError, UsageError
 from synthgen.filters import parts
 from synthgen.formats import Format, sniff_format
+from synthgen.formats.chatml import mark_of
 from synthgen.formats.labels import judged
 from synthgen.formats.messages import read_messages
 from synthgen.formats.pairs import split_answer
@@ -25,7 +26,7 @@ from synthgen.types import Message, Sample, Seed
 # The first column that is there is the prompt.
 _COLUMNS = ("prompt", "question", "instruction", "text", "turns", "messages", "conversations")
 _LISTS = ("turns", "messages", "conversations")
-_REFERENCES = ("output", "response", "answer", "completion", "reference")
+_REFERENCES = ("output", "response", "answer", "completion", "reference", "ground_truth")
 # Beside `chosen` and a label, what says that a row has two answers.
 _REJECTED = ("rejected_response", "rejected_messages", "preferred_output", "non_preferred_output")
 _READ = frozenset(
@@ -124,13 +125,14 @@ def _of_row(row: Row) -> dict[str, Any]:
         raise UsageError(f"{row.where}: no prompt (columns: {there}); name one of them {', '.join(_COLUMNS[:-1])}")
     if isinstance(value, str) and column in _LISTS:
         value = _list(row, column, value)
-    if isinstance(value, str):
+    if isinstance(value, str) and not (column == "text" and mark_of(fields)):
         return _of_text(row, column, value)
     if isinstance(value, list) and all(isinstance(turn, str) for turn in value):
         return _fields(row.where, (Message("user", value[0]),), turns=tuple(value[1:]))
     try:
-        if column == "prompt":
-            return _of_turns(read_messages(value), row.where)
+        if column == "prompt" and not isinstance(fields.get("completion"), list):
+            found = _of_turns(read_messages(value), row.where)
+            return {**found, "reference": found["reference"] or _reference(row)}
         member = sniff_format(fields)
         if member is not None:
             return _of_sample(member.read({**fields, column: value}), row.where)
@@ -165,10 +167,13 @@ def _of_text(row: Row, column: str, text: str) -> dict[str, Any]:
         raise UsageError(f"{row.where}: {column} is empty; write the prompt or delete the row")
     said: tuple[Message, ...] = (Message("system", system),) if system else ()
     said += tuple(_history(row)) if column == "instruction" else ()
-    found = [v for c in _REFERENCES if c in row.fields and isinstance(v := row.fields[c], str) and v]
-    reference = found[0] if found else None
     prompt = f"{text}\n{given}" if given else text
-    return _fields(row.where, (*said, Message("user", prompt)), split=(text, given), reference=reference)
+    return _fields(row.where, (*said, Message("user", prompt)), split=(text, given), reference=_reference(row))
+
+
+def _reference(row: Row) -> str | None:
+    """The first answer that the row has as text."""
+    return next((v for column in _REFERENCES if isinstance(v := row.fields.get(column), str) and v), None)
 
 
 def _history(row: Row) -> Iterator[Message]:

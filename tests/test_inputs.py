@@ -33,6 +33,11 @@ USER = (Message("user", "How old is the sun?"),)
         {"turns": ["How old is the sun?"]},
         {"messages": [{"role": "user", "content": "How old is the sun?"}]},
         {"prompt": [{"role": "user", "content": "How old is the sun?"}]},
+        {
+            "prompt": [{"role": "user", "content": "How old is the sun?"}],
+            "completion": [{"role": "assistant", "content": "4.6"}],
+        },
+        {"text": "<|im_start|>user\nHow old is the sun?<|im_end|>\n<|im_start|>assistant\n4.6<|im_end|>\n"},
         {"conversations": [{"from": "human", "value": "How old is the sun?"}, {"from": "gpt", "value": "4.6"}]},
     ],
     ids="+".join,
@@ -74,6 +79,22 @@ def test_the_prompt_of_a_pair_is_a_prompt_and_a_bad_answer_no_reference(
     assert seed.fields["messages"] == USER
     assert seed.fields["reference"] == reference
     assert {"chosen", "rejected"}.isdisjoint(seed.fields.get("columns", {}))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": [{"role": "user", "content": "q"}], "completion": [{"role": "assistant", "content": "4.6"}]},
+        {"prompt": [{"role": "user", "content": "q"}], "completion": "4.6"},
+        {"prompt": "q", "completion": "4.6"},
+        {"prompt": [{"role": "user", "content": "q"}], "ground_truth": "4.6", "verifier": "math"},
+        {"prompt": "q", "ground_truth": "4.6"},
+        {"text": "<|im_start|>user<|im_sep|>q<|im_end|><|im_start|>assistant<|im_sep|>4.6<|im_end|>"},
+    ],
+)
+def test_what_a_format_calls_the_answer_is_the_reference(row: dict[str, Any], tmp_path: Path) -> None:
+    (seed,) = Inputs([written(tmp_path / "p.jsonl", row)])
+    assert (seed.fields["messages"], seed.fields["reference"]) == ((Message("user", "q"),), "4.6")
 
 
 def test_what_belongs_to_a_prompt_is_kept(tmp_path: Path) -> None:
