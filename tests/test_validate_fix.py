@@ -133,6 +133,14 @@ def test_arrays_come_and_go(tmp_path: Path) -> None:
     assert none == []
 
 
+def test_a_file_of_which_no_line_is_json_may_hold_rows_all_the_same(tmp_path: Path) -> None:
+    rows = [{"instruction": "i", "output": "o"}, {"instruction": "i", "input": "x", "output": "p"}]
+    data = b"".join(json.dumps(row).encode() + b",\n" for row in rows)
+    made, repairs = fixed(tmp_path / "a.jsonl", data)
+    assert made == [{"instruction": "i", "output": "o", "input": ""}, {**rows[1]}]
+    assert [one.where for one in repairs] == [f"{tmp_path}/a.jsonl:{line}" for line in (1, 1, 2, 2)]
+
+
 def test_an_unknown_kind_is_not_touched(tmp_path: Path) -> None:
     rows = [{"label": 1, "tools": "", "role": "human"}, {"label": 0, "tools": "", "role": "gpt"}]
     made, repairs = fixed(tmp_path / "a.jsonl", of(*rows))

@@ -13,9 +13,10 @@ from typing import Any
 
 import orjson
 
+from synthgen.errors import UsageError
 from synthgen.validating.columns import Columns
 from synthgen.validating.content import length, looks, marks
-from synthgen.validating.kinds import UNKNOWN, Kind, kind_of, notes
+from synthgen.validating.kinds import KINDS, UNKNOWN, Kind, kind_of, notes
 from synthgen.validating.reading import can_read, is_lines, is_packed, pieces
 from synthgen.validating.rules import RULES, Effect, Loader, Rule
 from synthgen.validating.turns import OPENAI_COLUMNS, Found
@@ -58,6 +59,7 @@ class Checked:
     named: bool = False  # the user said what the rows are
     rows: int = 0
     size: int = 0
+    stamp: tuple[int, int] = (0, 0)  # by which a change is known
     columns: Columns | None = None
     roles: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
@@ -90,13 +92,14 @@ class Check:
     def run(self) -> Checked:
         """Raises UsageError where there is no such file, or none of rows."""
         found = self.found
+        found.stamp = stamp(self._path)
+        found.size = found.stamp[0]
         if is_packed(self._path):
             self._say(1, [("compressed", f"the name ends in {self._path.suffix}")])
             if not can_read(self._path):
                 return found
         found.kind = found.kind or self._sniffed()
         kind = found.kind or UNKNOWN
-        found.size = self._path.stat().st_size
         if self._has_mark():
             self._say(1, [("bom", "a byte order mark")])
         in_pieces = is_lines(self._path)
@@ -115,8 +118,10 @@ class Check:
         return found
 
     def _sniffed(self) -> Kind | None:
-        rows = (piece[3] for piece in islice(pieces(self._path), _SNIFFED_ROWS) if piece[4] is None)
-        return next((kind for row in rows if (kind := kind_of(row)) is not None), None)
+        """What most of the first rows are, so that one at fault does not speak for all."""
+        first = islice(pieces(self._path), _SNIFFED_ROWS)
+        kinds = Counter(kind.name for piece in first if piece[4] is None and (kind := kind_of(piece[3])) is not None)
+        return KINDS[kinds.most_common(1)[0][0]] if kinds else None
 
     def _has_mark(self) -> bool:
         with self._path.open("rb") as file:
@@ -186,6 +191,15 @@ class Check:
         self.found.hurt.update(hurt)
 
 
+def stamp(path: Path) -> tuple[int, int]:
+    """The size of a file, and when it was written; UsageError where it cannot be looked at."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}; is it still there?") from None
+    return found.st_size, found.st_mtime_ns
+
+
 def breaks(kind: Kind, row: Mapping[str, Any], raw: bytes) -> list[Found]:
     """The faults of a row by itself; `raw` are its bytes, or none where it was made anew."""
     found = [one for one in kind.check(row, set()) if RULES[one[0]].level == "fault"]
@@ -203,10 +217,10 @@ def mixed(kind: Kind, row: Mapping[str, Any]) -> list[Found]:
 
 
 def _is_other(one: Kind, kind: Kind, row: Mapping[str, Any]) -> bool:
-    """Whether a row that looks like one kind is none of the file's: it may have what the file's rows have, and more."""
+    """Whether a row is of another kind than the file, rather than one of its own that is at fault."""
     if one.name == kind.name or (one.name in _CHAT and kind.name in _CHAT):
         return False
-    return one.needs == kind.needs or not set(kind.needs) <= row.keys()
+    return not set(one.needs) < set(kind.needs) <= row.keys()
 
 
 def _key_twice(row: Mapping[str, Any], raw: bytes) -> str | None:

@@ -122,7 +122,7 @@ def _of_others(path: Path) -> Iterator[Piece]:
         if isinstance(row, Row):
             yield _line(row.where), 0, b"", row.fields, None
         else:
-            yield _line(row.where), 0, b"", None, _found(row)
+            yield _line(row.where), 0, b"", None, _found(row, parsed=True)
 
 
 def _half_pair(value: Any) -> tuple[str, str] | None:
@@ -147,8 +147,10 @@ def _rule_of(message: str) -> str | None:
     return next((rule for start, rule in _RULES if message.startswith(start)), None)
 
 
-def _found(fault: Fault) -> tuple[str, str]:
+def _found(fault: Fault, *, parsed: bool = False) -> tuple[str, str]:
+    """`parsed`: the row could be read, and is not given for what stands in it."""
     rule = _rule_of(fault.message) or "not-json"
+    rule = "not-json" if rule == "nul" and not parsed else rule
     detail = fault.message.partition(";")[0]
     return rule, f"{detail}; nothing after it can be read" if fault.ends else detail
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 from synthgen.errors import UsageError
 from synthgen.formats.turns import to_json
 from synthgen.formats.write import replacing
-from synthgen.validating.checking import Checked, breaks, mixed
-from synthgen.validating.kinds import UNKNOWN, Kind
+from synthgen.validating.checking import Checked, breaks, mixed, stamp
+from synthgen.validating.columns import Columns
+from synthgen.validating.kinds import KINDS, UNKNOWN, Kind, kind_of
 from synthgen.validating.mending import mended
 from synthgen.validating.reading import pieces
 from synthgen.validating.turns import Found
@@ -52,8 +54,22 @@ class Repairing:
         self._checked, self._out, self._tell = checked, out, tell
         self._path = Path(checked.path)
         self._kind: Kind = checked.kind or UNKNOWN
+        if checked.columns is None:
+            self._learn()
         self._columns = self._wanted()
         self._told: set[str] = set()
+
+    def _learn(self) -> None:
+        """What the rows are where none could be read as it stands: each line ends in a comma, say."""
+        checked, columns = self._checked, Columns(in_pieces=False, read=(), plain=())
+        kinds: Counter[str] = Counter()
+        for _, _, raw, _, problem in pieces(self._path):
+            for row in _unbroken(raw, []) if problem and problem[0] in _HOLD_ROWS else ():
+                columns.look(row, 0)
+                kinds.update(kind.name for kind in [kind_of(row)] if kind)
+        checked.columns = columns
+        if kinds and not checked.named:
+            self._kind = KINDS[kinds.most_common(1)[0][0]]
 
     @staticmethod
     def check(path: Path, out: Path) -> None:
@@ -71,7 +87,6 @@ class Repairing:
 
     def run(self) -> Repaired:
         """Writes OUT, whole or not at all; UsageError where the file changed since it was checked."""
-        before = self._stamp()
         array = self._out.suffix.lower() in _ARRAY
         with replacing(self._out) as write:
             for text in self._texts():
@@ -81,13 +96,9 @@ class Repairing:
                 self.counts.rows += 1
             if array:
                 write(b"\n]\n" if self.counts.rows else b"[]\n")
-            if self._stamp() != before:
+            if stamp(self._path) != self._checked.stamp:
                 raise UsageError(f"{self._path}: changed while it was read; give the same command again")
         return self.counts
-
-    def _stamp(self) -> tuple[int, int]:
-        stat = self._path.stat()
-        return stat.st_size, stat.st_mtime_ns
 
     def _wanted(self) -> list[str]:
         """The columns that every row gets, in the order of their appearance."""
@@ -110,10 +121,11 @@ class Repairing:
             rows = [row] if problem is None else list(_unbroken(raw, done)) if problem[0] in _HOLD_ROWS else []
             if not rows and problem is not None:
                 self._leave(where, [problem])
+            for what in done if rows else ():
+                self._tell(Repair(where, what))
             for one in rows:
-                if (text := self._text(one, where, raw if problem is None else b"", done)) is not None:
+                if (text := self._text(one, where, raw if problem is None else b"")) is not None:
                     yield text
-                done = []
 
     def _of_file(self, raw: bytes, where: str) -> None:
         """What concerns the file is told once."""
@@ -124,11 +136,16 @@ class Repairing:
             self._told.add("crlf")
             self._tell(Repair(where, "lines end in a newline alone, here and after"))
 
-    def _text(self, row: dict[str, Any], where: str, raw: bytes, done: list[str]) -> bytes | None:
-        """The row's JSON after repairs, None where it is left out. A row that needs none stays as it stands."""
-        found = [] if self._checked.named else mixed(self._kind, row)
-        made = row if found else self._arranged(mended(row, self._kind, done.append), done.append)
-        if found := found or breaks(self._kind, made, raw):
+    def _text(self, row: dict[str, Any], where: str, raw: bytes) -> bytes | None:
+        """The row's JSON after repairs, None where it is left out. A row that needs none stays as it stands.
+
+        `raw` is what it stood as, or nothing where that was no JSON.
+        """
+        done: list[str] = []
+        kind = self._kind
+        found = [] if self._checked.named else mixed(kind, row)
+        made = row if found else self._made(row, kind, done)
+        if found := found or breaks(kind, made, raw):
             self._leave(where, found)
             return None
         if raw and not done and b"\n" not in raw.strip():
@@ -142,6 +159,16 @@ class Repairing:
         for what in done:
             self._tell(Repair(where, what))
         return text
+
+    def _made(self, row: dict[str, Any], kind: Kind, done: list[str]) -> dict[str, Any]:
+        mend = mended(row, kind, done.append)
+        more: list[str] = []
+        made = self._arranged(mend, more.append)
+        after = kind_of(made)
+        if not self._checked.named and after is not None and after.name != kind.name:
+            return mend  # a column that a row at fault alone has would make it one of another kind
+        done += more
+        return made
 
     def _arranged(self, row: dict[str, Any], tell: Callable[[str], object]) -> dict[str, Any]:
         """The same columns in the same order; text that is missing is "", all else null."""
@@ -196,7 +223,9 @@ def _unbroken(raw: bytes, done: list[str]) -> Iterator[dict[str, Any]]:
             break
         found.append(value)
         text = text[end:].lstrip(" \t,")
-    if not found or text.startswith("{"):
+    if "{" in text:  # there may be a row in it
+        return
+    if not found:
         return
     if len(found) > 1:
         done.append(f"{len(found)} rows were on the line")
