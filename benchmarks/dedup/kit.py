@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -185,3 +186,13 @@ def growing(kind: str, seed: int = 0) -> Iterator[str]:
 def grown(kind: str, count: int, seed: int = 0) -> list[str]:
     """The first `count` of them."""
     return list(islice(growing(kind, seed), count))
+
+
+def peak_mb() -> float:
+    """MB that this process held at most. What getrusage says begins with the peak of the process that started it."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return (
+            next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 2**10
+        )
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.dedup.kit import Bench, Row, grown, in_a_process
 
 _POOL = 52_000
-_OFFLINE, _FAST = 100, 2_000  # samples of the embedded model, and of a server that answers at once
+_OFFLINE, _FAST = 200, 2_000  # samples of the embedded model, and of a server that answers at once
 _ANSWERS = {
     "english": "The river keeps its own time, and each answer names one cause before the next",
     "chinese": "河水有自己的节奏，每个回答先说出一个原因，再说下一个",

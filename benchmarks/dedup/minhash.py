@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from importlib.util import find_spec
@@ -12,7 +11,7 @@ from pathlib import Path
 from random import Random
 from tempfile import NamedTemporaryFile
 
-from benchmarks.dedup.kit import DATA, Bench, Row, grown, in_a_process, real, timed
+from benchmarks.dedup.kit import DATA, Bench, Row, grown, in_a_process, peak_mb, real, timed
 from synthgen.dedup import words
 
 THRESHOLD = Fraction(8, 10)
@@ -75,7 +74,7 @@ def ours(texts: Sequence[str], asked: Sequence[str]) -> Answers:
     pool = MinHash(lambda id_: texts[int(id_)], THRESHOLD)
     with timed() as adding:
         pool.add_many((str(n), text) for n, text in enumerate(texts))
-    peak = _peak()
+    peak = peak_mb()
     with timed() as asking:
         nearest = pool.nearest_many(asked)
     # What a band alone says, for the precision before verifying.
@@ -132,24 +131,14 @@ _BY_NAME: dict[str, Callable[[Sequence[str], Sequence[str]], Answers]] = {
 }
 
 
-def _peak() -> float:
-    """MB that this process held at most. What getrusage says begins with the peak of the process that started it."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        return (
-            next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 2**10
-        )
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
 def measure(arm: str, path: str) -> None:
     """Print what an arm took and found over the documents of a file, in a process that did not have to grow them."""
     with Path(path).open(encoding="utf-8") as file:
         texts = [json.loads(line) for line in file]
     size, made = len(texts), copies(texts)
-    before = _peak()
+    before = peak_mb()
     adding, asking, raw, verified = _BY_NAME[arm](texts, [copy for _, copy in made])
-    peak = (_kept_peak or [_peak()])[0]
+    peak = (_kept_peak or [peak_mb()])[0]
     answered = raw if verified is None else verified
     true = [n for n, (source, copy) in enumerate(made) if _near(texts[source], copy)]
     told = {
