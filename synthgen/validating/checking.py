@@ -23,7 +23,7 @@ from synthgen.validating.turns import OPENAI_COLUMNS, Found
 
 _SNIFFED_ROWS = 1000
 _ONE_BY_VALUE = frozenset({"label", "text", "completion"})  # columns whose value says what kind a row is
-_CHAT = ("text", "chatml")  # differ in their markup alone
+_CHAT = ("text", "chatml", "chatml-sep")  # differ in their markup alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +124,11 @@ class Check:
         return KINDS[kinds.most_common(1)[0][0]] if kinds else None
 
     def _has_mark(self) -> bool:
-        with self._path.open("rb") as file:
-            return file.read(3) == codecs.BOM_UTF8
+        try:
+            with self._path.open("rb") as file:
+                return file.read(3) == codecs.BOM_UTF8
+        except OSError:  # told where its rows are read
+            return False
 
     def _row(self, kind: Kind, row: Mapping[str, Any], raw: bytes, offset: int) -> list[Found]:
         """Every rule that the row breaks."""
@@ -136,7 +139,7 @@ class Check:
         if kind.name != "samples" and self.found.columns is not None:
             found.extend(self.found.columns.look(row, offset))
         if not raw or looks(raw):
-            found.extend(marks(row, kind.reads, chat=kind.name == "chatml"))
+            found.extend(marks(row, kind.reads, chat=kind.name.startswith("chatml")))
         if kind.reads and (long := length(row, kind.reads, len(raw))) is not None:
             found.append(long)
         if raw and raw.count(b'":') != len(row) and (key := _key_twice(row, raw)):

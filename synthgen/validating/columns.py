@@ -10,7 +10,7 @@ from typing import Any
 from synthgen.validating.turns import Found
 
 FIRST_BYTES = 10 << 20  # `chunksize` of datasets' reader of JSON lines
-_MOST_KEYS, _MOST_DEPTH, _MOST_SHAPES = 1000, 12, 5000
+_MOST_KEYS, _MOST_DEPTH, _MOST_SHAPES = 1000, 12, 1000
 _TURNS = frozenset({"messages", "conversations", "prompt", "completion", "chosen", "rejected", "history", "input"})
 _NULL = type(None)
 _WORDS = {str: "text", int: "a number", float: "a number", bool: "true or false", list: "a list", dict: "an object"}

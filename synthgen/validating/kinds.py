@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -35,6 +36,7 @@ _OPEN: tuple[Loader, ...] = ("LLaMA-Factory", "TRL", "axolotl", "ms-swift")
 _LF: tuple[Loader, ...] = ("LLaMA-Factory",)
 _TRL: tuple[Loader, ...] = ("TRL", "axolotl")
 _SWIFT: tuple[Loader, ...] = ("ms-swift",)
+_CHAT = re.compile(r"\s*<\|im_start\|>\w+(?:(<\|im_sep\|>)|\n)")
 UNKNOWN = Kind("", answers.anything, (), (), LOADERS)
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
@@ -66,6 +68,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("rl", answers.prompt_only, ("prompt",), ("prompt",), ("TRL",)),
         Kind("text", answers.text, ("text",), ("text",), _OPEN),
         Kind("chatml", answers.text, ("text",), ("text",), _OPEN),
+        Kind("chatml-sep", answers.text, ("text",), ("text",), _OPEN),
     )
 }
 
@@ -100,7 +103,8 @@ def _name(row: Mapping[str, Any]) -> str | None:
         return "rl"
     if "text" not in has:
         return None
-    return "chatml" if isinstance(row["text"], str) and row["text"].startswith("<|im_start|>") else "text"
+    chat = _CHAT.match(row["text"]) if isinstance(row["text"], str) else None
+    return "text" if chat is None else "chatml-sep" if chat[1] else "chatml"
 
 
 def _either(has: Collection[str]) -> bool:
