@@ -51,11 +51,6 @@ class Columns:
         """Every column, in the order of appearance."""
         return list(self._root.children)
 
-    @property
-    def orders(self) -> int:
-        """How many sets and orders of columns there are, as far as they were counted."""
-        return len({keys for keys, _ in self._root.shapes})
-
     def text(self, name: str) -> bool:
         """Whether the column is of text wherever it is not null."""
         child = self._root.children.get(name)
