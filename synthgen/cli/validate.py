@@ -25,7 +25,9 @@ _MOST_REPAIRS, _MOST_CHARS = 1000, 300
 
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option("--format", "format_name", metavar="FORMAT", help="What the rows are. [default: what the first one is]")
+@click.option(
+    "--format", "format_name", metavar="FORMAT", help="What the rows are. [default: what most of the first are]"
+)
 @click.option("--fix", is_flag=True, help="Write a repaired copy to -o, and tell each repair and each row left out.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="The repaired copy: .jsonl, or .json for an array.")
 @click.option("--json", "json_", is_flag=True, help="One JSON object a line on stdout; the last is the result.")
