@@ -107,7 +107,7 @@ STEPS = [
     ("steps: [{id: a, mix: {own.jsonl: 1.5}}]", "1.5 is neither a share"),
     ("steps: [{id: a, mix: {own.jsonl: all}}]", "mix: own.jsonl must be a number"),
     ("steps: [{id: a, mix: {gone.jsonl: 1}}]", "'gone.jsonl' is neither a step of this job nor a run nor a file"),
-    ("steps: [{id: a, mix: {prompts.jsonl: 1}}]", "prompts.jsonl:1: a row of no known format"),
+    ("steps: [{id: a, mix: {prompts.jsonl: 1}}]", "prompts.jsonl: row 1 has no answer; a mix takes samples, not prompts"),
     ("steps: [{id: a, mix: {late.jsonl: 1}}]", "mix: late.jsonl:2: no alpaca row: instruction must be text, found int"),
     ("steps: [{id: a, mix: {own.jsonl: 1}, decontaminate: late.jsonl}]", "decontaminate: late.jsonl:2: instruction must be text"),
     ("models: {default: {model: m}}\n" + ONE, "2: step 'a': default: --model m: where is it served?"),

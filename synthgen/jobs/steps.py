@@ -297,7 +297,10 @@ def _holds_samples(source: Source, line: int, faults: Faults) -> bool:
     path = Path(source.place)
     try:
         if source.step is None and not source.place.startswith("hf:"):
-            deque(output.samples_of(path)(), maxlen=0)
+            for number, sample in enumerate(output.samples_of(path)(), 1):
+                if sample.text is None and not any(m.role == "assistant" for m in sample.messages):
+                    faults.add(line, f"mix: {path}: row {number} has no answer; a mix takes samples, not prompts")
+                    return False
     except SynthgenError as error:
         faults.add(line, f"mix: {error}")
         return False
