@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import cycle
 from typing import Any
 
 from synthgen.errors import ParseError
 from synthgen.formats.labels import judged
-from synthgen.formats.turns import calls_tools, content_fault, lost, meta_of, split_system, text_of
+from synthgen.formats.turns import lost, meta_of, plain_fault, split_system, text_of
 from synthgen.types import Message, Sample
 
 _OWN = frozenset({"instruction", "input", "output", "system", "history"})
@@ -63,16 +62,7 @@ class Alpaca:
         return {column: row[column] for column in columns}
 
     def carries(self, sample: Sample) -> str | None:
-        if sample.tools or calls_tools(sample):
-            return "tools"
-        if fault := content_fault(sample):
-            return fault
-        _, turns = split_system(sample)
-        if any(turn.role == "system" for turn in turns):
-            return "a system turn inside the conversation"
-        if any(turn.role != role for turn, role in zip(turns, cycle(("user", "assistant")), strict=False)):
-            return "user and assistant do not take turns"
-        return None
+        return plain_fault(sample)
 
     def loses(self, sample: Sample) -> tuple[str, ...]:
         return lost(sample, _KEEPS)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import cycle
 from typing import Any
 
 from synthgen.formats.sharegpt import FORMAT as SHAREGPT
 from synthgen.formats.sharegpt import is_original, spoken_turns
-from synthgen.formats.turns import calls_tools, columns_of, content_fault, lost, split_system
+from synthgen.formats.turns import columns_of, lost, plain_fault, split_system
 from synthgen.types import Sample
 
 _KEEPS = frozenset({"id"})
@@ -36,17 +35,8 @@ class FastChat:
         return {"id": _id(sample, turns), "conversations": turns}
 
     def carries(self, sample: Sample) -> str | None:
-        if sample.tools or calls_tools(sample):
-            return "tools"
-        if fault := content_fault(sample):
-            return fault
-        _, turns = split_system(sample)
-        if any(turn.role == "system" for turn in turns):
-            return "a system turn inside the conversation"
         # FastChat stops at two turns of one speaker, and steps over an answer that comes first.
-        if any(turn.role != role for turn, role in zip(turns, cycle(("user", "assistant")), strict=False)):
-            return "user and assistant do not take turns"
-        return None
+        return plain_fault(sample)
 
     def loses(self, sample: Sample) -> tuple[str, ...]:
         system = ("the system text",) if split_system(sample)[0] else ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 from synthgen.errors import ParseError
@@ -120,6 +121,20 @@ def calls_tools(sample: Sample) -> bool:
 def spoken(messages: Sequence[Message]) -> Iterator[Message]:
     """The turns without system turns that say nothing: formats forbid empty text."""
     return (message for message in messages if message.role != "system" or message.content.strip())
+
+
+def plain_fault(sample: Sample) -> str | None:
+    """Why it is no conversation of user and assistant in turns, without tools, as some formats want it; else None."""
+    if sample.tools or calls_tools(sample):
+        return "tools"
+    if fault := content_fault(sample):
+        return fault
+    _, turns = split_system(sample)
+    if any(turn.role == "system" for turn in turns):
+        return "a system turn inside the conversation"
+    if any(turn.role != role for turn, role in zip(turns, cycle(("user", "assistant")), strict=False)):
+        return "user and assistant do not take turns"
+    return None
 
 
 def split_system(sample: Sample) -> tuple[str, list[Message]]:
