@@ -45,6 +45,8 @@ def finish(folder: Path, about: About, note: Callable[[str], None], *, served: i
         for name, one in written.items():
             for reason, number in one.left_out.items():
                 note(f"{one.path}: {number} samples are not in it, as {name} cannot hold {reason}")
+            for line in one.notes:
+                note(f"{one.path}: {line}")
         files = {w.path.name: w.rows for w in written.values()}
         files["rejected.jsonl"] = sum(falls.rejected.values())
         files["failures.jsonl"] = output.write_failures(db, about.count, folder)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from synthgen.formats.shapes import FIRST_BYTES
 from synthgen.validating.checking import Check, Checked, Finding
-from synthgen.validating.columns import FIRST_BYTES
 from synthgen.validating.kinds import KINDS, open_kind
 from synthgen.validating.rules import LOADERS, RULES
 from synthgen.validating.validation import Validation

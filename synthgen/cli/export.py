@@ -40,6 +40,8 @@ def export(path: Path, target: str, out: Path, strict: bool, json_: bool) -> Non
     for what, counts in (("left out", written.left_out), ("without", written.lost)):
         for reason, number in counts.items():
             note(f"{number} {what}: {reason}" if what == "left out" else f"{number} samples lose: {reason}")
+    for line in written.notes:
+        note(line)
     if json_:
         left = {"left_out": dict(written.left_out), "lost": dict(written.lost)}
         as_json({"path": str(out), "format": into.name, "rows": written.rows, **left})

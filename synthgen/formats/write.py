@@ -11,10 +11,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from synthgen.errors import StoreError, SynthgenError, UsageError
 from synthgen.formats import Format
+from synthgen.formats.shapes import FIRST_BYTES, Shapes
 from synthgen.formats.turns import to_json
 from synthgen.rows.text import texts
 from synthgen.types import Sample
@@ -28,13 +29,26 @@ class CannotCarryError(SynthgenError):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What came of a file: its rows, and how many samples were left out, or lost a part, for which reason."""
+    """What came of a file: its rows, and how many samples were left out, or lost a part, for which reason.
+
+    `moved`: the rows that stand at the front, by the numbers that they would have. `dates`: where each text is a date.
+    """
 
     path: Path
     rows: int
     columns: tuple[str, ...]
     left_out: Mapping[str, int]
     lost: Mapping[str, int]
+    moved: tuple[int, ...] = ()
+    dates: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """What else there is to say of the file, a line each."""
+        moved = [f"row {row} moved to the front, so that `datasets` sees its keys and types" for row in self.moved]
+        of = ", ".join(self.dates)
+        dates = f"every text of {of} is a date, in 10 MB or all: `datasets` makes timestamps of them; reword one"
+        return [*moved, *([dates] if of else [])]
 
 
 def write_samples(
@@ -55,24 +69,24 @@ def write_all(
     *,
     strict: bool = False,
 ) -> list[Written]:
-    """The same into several formats, from one pass, and a second for files whose later rows need more columns."""
+    """The same into several formats, from one pass, and another for files whose later rows need what is not there.
+
+    That is more columns, or a row at the front that shows `datasets` a key or a type in time.
+    """
     again = samples if callable(samples) else lambda: samples
-    files = [_File(into, path) for into, path in targets]
+    files = {path: _File(into, path) for into, path in targets}
     try:
-        _fill(files, again())
-        narrow = [file for file in files if file.narrow]
-        wider = [file.start_over() for file in narrow]
-        if wider:
-            _fill(wider, again())
-        files = [file for file in files if file not in narrow] + wider
+        _fill(files.values(), again())
+        while wider := {file.path: file.start_over() for file in files.values() if file.unfit}:
+            files |= wider
+            _fill(wider.values(), again())
         if strict:
-            for file in files:
+            for file in files.values():
                 file.check()
-        written = {file.path: file.close() for file in files}
+        return [files[path].close() for _, path in targets]
     finally:
-        for file in files:
+        for file in files.values():
             file.abandon()
-    return [written[path] for _, path in targets]
 
 
 class _Marks(NamedTuple):
@@ -86,28 +100,50 @@ class _Marks(NamedTuple):
 
 _LINES = _Marks(b"", b"\n", b"\n", b"")
 _ARRAY = _Marks(b"[\n", b",\n", b"\n]\n", b"[]\n")
+# What is new after this has come late. Two MB are left for the rows that go to the front.
+_EARLY_BYTES = FIRST_BYTES - (2 << 20)
 
 
-def _fill(files: Sequence[_File], samples: Iterable[Sample]) -> None:
+def _fill(files: Collection[_File], samples: Iterable[Sample]) -> None:
     for sample in samples:
         for file in files:
             file.add(sample)
 
 
 class _File:
-    """One file in the making, in the columns of its first row until a row needs more: then it is `narrow`."""
+    """One file in the making, in the columns of its first row until a row needs more.
 
-    def __init__(self, into: Format, path: Path, columns: tuple[str, ...] | None = None) -> None:
-        self.path, self.narrow = path, False
+    `front`: samples that go before all others, by the numbers of the rows that they would be.
+    """
+
+    def __init__(
+        self,
+        into: Format,
+        path: Path,
+        columns: tuple[str, ...] | None = None,
+        front: Mapping[int, Sample] | None = None,
+    ) -> None:
+        self.path = path
+        self._narrow = False
         self._into, self._columns = into, columns
         self._wide = columns is not None  # the columns of all rows, which need not hold those of each
         self._apart: Callable[[Sample], Sequence[Sample]] = getattr(into, "apart", lambda sample: (sample,))
         self._kinds: dict[tuple[str, ...], Sample] = {}  # one sample for each set of columns
         self._left_out: Counter[str] = Counter()
         self._lost: Counter[str] = Counter()
-        self._hurt = self._total = self._rows = 0
+        self._hurt = self._total = self._rows = self._size = 0
         self._temporary = _Temporary(path)
         self._marks = _ARRAY if into.file_name.endswith(".json") else _LINES
+        self._shapes, self._part_ends = Shapes(), FIRST_BYTES
+        self._late: dict[int, Sample] = {}
+        self._front = front or {}
+        for sample in self._front.values():
+            self._put(sample, columns or into.columns((sample,)))
+
+    @property
+    def unfit(self) -> bool:
+        """Whether the file is to be started over."""
+        return self._narrow or bool(self._late)
 
     def add(self, sample: Sample) -> None:
         for one in self._apart(sample):
@@ -120,29 +156,43 @@ class _File:
             columns = self._into.columns((sample,))
             if columns not in self._kinds:
                 self._meet(columns, sample)
-            if self.narrow:
+            if self._narrow:
                 return
-            line = _line(self._into, sample, self._columns or columns)
-            if isinstance(line, bytes):
-                self._temporary.write((self._marks.between if self._rows else self._marks.before) + line)
+            if self._rows + 1 not in self._front:
+                reason = self._put(sample, self._columns or columns)
+            if reason is None:
                 self._rows += 1
                 lost = self._into.loses(sample)
                 self._lost.update(lost)
                 self._hurt += bool(lost)
                 return
-            reason = line
         self._left_out[reason] += 1
         self._hurt += 1
+
+    def _put(self, sample: Sample, columns: tuple[str, ...]) -> str | None:
+        """Writes the row, or says why no file can hold it."""
+        made = _line(self._into, sample, columns)
+        if isinstance(made, str):
+            return made
+        row, line = made
+        # An array is read whole.
+        if self._shapes.meet(row) and self._size >= _EARLY_BYTES and self._marks is _LINES:
+            self._late[self._rows + 1] = sample
+        self._size += self._temporary.write((self._marks.between if self._size else self._marks.before) + line)
+        if self._size >= self._part_ends:  # with the newline that is still to come, as `datasets` counts
+            self._shapes.end_part()
+            self._part_ends = self._size + 1 + FIRST_BYTES
+        return None
 
     def _meet(self, columns: tuple[str, ...], sample: Sample) -> None:
         self._kinds[columns] = sample
         self._columns = self._columns or columns
-        self.narrow |= not self._wide and not set(columns) <= set(self._columns)
+        self._narrow |= not self._wide and not set(columns) <= set(self._columns)
 
     def start_over(self) -> _File:
-        """The same file with the columns of all rows."""
+        """The same file with the columns of all rows, and with those at the front that came late."""
         self.abandon()
-        return _File(self._into, self.path, self._into.columns(self._kinds.values()))
+        return _File(self._into, self.path, self._into.columns(self._kinds.values()), {**self._front, **self._late})
 
     def check(self) -> None:
         """Raises CannotCarryError where a sample was left out or lost a part."""
@@ -155,14 +205,15 @@ class _File:
         self._temporary.write(self._marks.after if self._rows else self._marks.empty)
         self._temporary.commit()
         columns = self._into.columns(()) if self._columns is None else self._columns
-        return Written(self.path, self._rows, columns, dict(self._left_out), dict(self._lost))
+        left_out, lost, dates = dict(self._left_out), dict(self._lost), tuple(self._shapes.dates())
+        return Written(self.path, self._rows, columns, left_out, lost, tuple(self._front), dates)
 
     def abandon(self) -> None:
         self._temporary.abandon()
 
 
-def _line(into: Format, sample: Sample, columns: tuple[str, ...]) -> bytes | str:
-    """The row's line, or why no file can hold it; our own reader refuses the same things."""
+def _line(into: Format, sample: Sample, columns: tuple[str, ...]) -> tuple[dict[str, Any], bytes] | str:
+    """The row and its line, or why no file can hold it; our own reader refuses the same things."""
     try:
         row = into.row(sample, columns)
         line = to_json(row).encode()
@@ -170,9 +221,11 @@ def _line(into: Format, sample: Sample, columns: tuple[str, ...]) -> bytes | str
         return "half a surrogate pair"
     except ValueError:
         return "NaN or an infinity"
+    except RecursionError:
+        return "nested too deep"
     if b"\\u0000" in line and any("\0" in text for text in texts(row)):
         return "a NUL character"
-    return line
+    return row, line
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -223,9 +276,9 @@ class _Temporary:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 left.unlink()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> int:
         with _told(self._path):
-            self._file.write(data)
+            return self._file.write(data)
 
     def commit(self) -> None:
         """On the disk before it is renamed."""

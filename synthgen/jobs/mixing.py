@@ -197,6 +197,8 @@ class Mixing:
             for what, counts in (("are left out", written.left_out), ("lose", written.lost)):
                 for reason, number in counts.items():
                     self.note(f"{path}: {number} samples {what}: {reason}")
+            for line in written.notes:
+                self.note(f"{path}: {line}")
         accepted, count = summary.falls.accepted, self.step.count
         if not accepted or (count is not None and accepted < count):
             goal = "" if count is None else f" of {count}"

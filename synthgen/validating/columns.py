@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping
-from datetime import datetime
 from typing import Any
 
+from synthgen.formats.shapes import FIRST_BYTES, is_date
 from synthgen.validating.turns import Found
 
-FIRST_BYTES = 10 << 20  # `chunksize` of datasets' reader of JSON lines
 _MOST_KEYS, _MOST_DEPTH, _MOST_SHAPES = 1000, 12, 1000
 _TURNS = frozenset({"messages", "conversations", "prompt", "completion", "chosen", "rejected", "history", "input"})
 _NULL = type(None)
 _WORDS = {str: "text", int: "a number", float: "a number", bool: "true or false", list: "a list", dict: "an object"}
-# What pyarrow takes for a timestamp in JSON (tried on 25.0), fractions of seconds not among them.
-_DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d(?::\d\d(?::\d\d)?)?(?:Z|[+-]\d\d(?::?\d\d)?)?)?")
 _Shape = tuple[tuple[str, ...], tuple[type, ...]]
 
 
@@ -61,7 +57,7 @@ class Columns:
         late = self._in_pieces and offset >= FIRST_BYTES
         self._walk_object(self._root, row, late, 0)
         if self._dates and not late:
-            self._dates = [name for name in self._dates if row.get(name) is None or _is_date(row[name])]
+            self._dates = [name for name in self._dates if row.get(name) is None or is_date(row[name])]
         if not self._found:
             return self._found
         found, self._found = self._found, []
@@ -157,13 +153,3 @@ class Columns:
 
 def _column(node: _Node) -> str:
     return node.path.partition(".")[0].partition("[")[0]
-
-
-def _is_date(value: Any) -> bool:
-    if type(value) is not str or not _DATE.fullmatch(value):
-        return False
-    try:
-        datetime.fromisoformat(value)
-    except ValueError:
-        return False
-    return True
