@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -275,8 +276,40 @@ def test_a_tools_column_of_alpaca_is_not_written_as_it_stands() -> None:
     sharegpt = open_format("sharegpt")
     assert sharegpt.loses(sample) == ("column tools",)
     assert sharegpt.columns([sample]) == ("conversations",)
-    none = open_format("alpaca").read({"instruction": "q", "output": "a", "tools": "[]"})
-    assert sharegpt.loses(none) == ()
+
+
+def test_no_tools_is_null_however_it_was_spelled() -> None:
+    """LLaMA-Factory makes an empty system block of "[]", TRL stops at ""."""
+    sharegpt = open_format("sharegpt")
+    turns = sharegpt.row(PLAIN, ("conversations",))  # no column at all where no row has any
+    for none in ("[]", "", " ", None):
+        sample = sharegpt.read({**turns, "tools": none})
+        assert sample == PLAIN
+        assert through(sharegpt, sample) == [turns]
+        assert [row["tools"] is None for row in through(sharegpt, sample, TOOLS)] == [True, False]
+
+
+def test_messages_take_turns_where_llama_factory_reads_them() -> None:
+    """It drops others; conversations with tools it does not read, and the API takes them."""
+    for fault, sample in (
+        ("user and assistant do not take turns", Sample((*said("q", "a"), Message("assistant", "b")))),
+        ("user and assistant do not take turns", Sample((Message("user", "p"), *said("q", "a")))),
+        ("a system turn inside the conversation", Sample((*said("q", "a"), Message("system", "s"), *said("q", "a")))),
+    ):
+        assert open_format("messages").carries(sample) == fault
+        assert open_format("messages").carries(replace(sample, tools=(WEATHER,))) is None
+
+
+@pytest.mark.parametrize("name", ["", "a b", "wetter-für-alle", "x" * 65, "f\n"])
+def test_messages_have_no_tool_whose_name_the_api_refuses(name: str) -> None:
+    messages, fault = open_format("messages"), "a tool whose name is not of 1 to 64 letters, digits, _ and -"
+    asked = replace(TOOLS.messages[1], tool_calls=(ToolCall(name, {}, "c"),))
+    result = replace(TOOLS.messages[2], tool_call_id="c")
+    called = Sample((TOOLS.messages[0], asked, result, *said("q", "a")))
+    assert messages.carries(called) == fault
+    assert messages.carries(replace(PLAIN, tools=({"name": name, "parameters": {}},))) == fault
+    assert messages.carries(replace(PLAIN, tools=({"parameters": {}},))) == fault
+    assert messages.carries(replace(PLAIN, tools=({"name": "a_B-9" * 12},))) is None
 
 
 def test_sharegpt_reads_what_is_around() -> None:
@@ -517,6 +550,7 @@ def test_real_files_come_back_exactly(name: str, member: str) -> None:
     lost = {part for sample in samples for part in reader.loses(sample)} - {"the border of instruction and input"}
     assert lost <= {"column example_input"}  # one row of GPTeacher's has it
     rows = [{key: value for key, value in row.items() if f"column {key}" not in lost} for row in rows]
+    rows = [{**row, "tools": None} if row.get("tools") == "[]" else row for row in rows]  # which does harm
     assert through(reader, *samples) == rows
 
 

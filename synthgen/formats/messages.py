@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from synthgen.formats.turns import (
     content_fault,
     lost,
     meta_of,
+    plain_fault,
     results_fault,
     shown,
     spoken,
@@ -27,6 +29,7 @@ from synthgen.types import Message, Role, Sample, ToolCall
 _OWN = frozenset({"messages", "tools", "label"})
 _OTHERS = frozenset({"meta", "rejected", "rejected_response", "rejected_messages"})  # columns of other formats
 _KEEPS = frozenset({"weights of turns", "names of speakers"})
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 TURN_KEYS = frozenset(
     {"role", "content", "tool_calls", "tool_call_id", "name", "reasoning", "reasoning_content", "weight"}
     | {"function_call"}
@@ -70,7 +73,7 @@ class Messages:
         return {column: row[column] for column in columns}
 
     def carries(self, sample: Sample) -> str | None:
-        return content_fault(sample) or results_fault(sample.messages)
+        return content_fault(sample) or results_fault(sample.messages) or _order_fault(sample) or _name_fault(sample)
 
     def loses(self, sample: Sample) -> tuple[str, ...]:
         return lost(sample, _KEEPS)
@@ -87,6 +90,20 @@ class Messages:
             "columns": {"messages": "messages"},
             "tags": tags | {"function_tag": "function_call"},
         }
+
+
+def _order_fault(sample: Sample) -> str | None:
+    """What LLaMA-Factory drops a plain conversation for; it does not read those that call tools."""
+    return None if sample.tools or calls_tools(sample) else plain_fault(sample)
+
+
+def _name_fault(sample: Sample) -> str | None:
+    """What the API refuses a whole file for."""
+    names = [call.name for message in sample.messages for call in message.tool_calls]
+    names += [wrapped(tool)["function"].get("name") for tool in sample.tools]
+    if all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+        return None
+    return "a tool whose name is not of 1 to 64 letters, digits, _ and -"
 
 
 def conversation_rows(messages: Sequence[Message]) -> list[dict[str, Any]]:

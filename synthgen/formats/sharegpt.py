@@ -61,26 +61,26 @@ class ShareGPT:
             if messages[0].role == "system" and messages[0].content != system:
                 raise ParseError("a system column and another system turn: loaders drop one of them")
             messages = [Message("system", system), *(messages[1:] if messages[0].role == "system" else messages)]
-        tools = tools_of(row)
-        own = _OWN if tools or not row.get("tools") else _OWN - {"tools"}  # "[]" is kept to be written again
-        meta = meta_of(row, own) | unread(row.get("conversations"), known=TURN_KEYS | {"from", "value"})
-        return Sample(tuple(messages), tools=tools, meta=meta)
+        meta = meta_of(row, _OWN) | unread(row.get("conversations"), known=TURN_KEYS | {"from", "value"})
+        return Sample(tuple(messages), tools=tools_of(row), meta=meta)
 
     def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:
         there: set[str] = set()
         for sample in samples:
-            kept = columns_of(sample)
-            tools = sample.tools or _no_tools(sample)
-            more = {"id": "id" in kept, "system": split_system(sample)[0], "tools": tools}
+            more = {"id": "id" in columns_of(sample), "system": split_system(sample)[0], "tools": sample.tools}
             there.update(name for name, value in more.items() if value)
         return tuple(name for name in ("id", "conversations", "system", "tools") if name in {*there, "conversations"})
 
     def row(self, sample: Sample, columns: Sequence[str]) -> dict[str, Any]:
         system, messages = split_system(sample)
-        kept = columns_of(sample)
-        # Text and not a list: Arrow gives each row the keys of all, and null is what every loader takes for none.
-        tools = to_json([_with_parameters(tool) for tool in sample.tools]) if sample.tools else _no_tools(sample)
-        row = {"id": kept.get("id"), "conversations": list(_turns(messages)), "system": system, "tools": tools}
+        # Text and not a list: Arrow gives each row the keys of all. Null is the one "no tools" that every loader takes.
+        tools = to_json([_with_parameters(tool) for tool in sample.tools]) if sample.tools else None
+        row = {
+            "id": columns_of(sample).get("id"),
+            "conversations": list(_turns(messages)),
+            "system": system,
+            "tools": tools,
+        }
         return {column: row[column] for column in columns}
 
     def carries(self, sample: Sample) -> str | None:
@@ -95,12 +95,7 @@ class ShareGPT:
 
     def loses(self, sample: Sample) -> tuple[str, ...]:
         thoughts = [message for message in sample.messages if message.reasoning]
-        none = not columns_of(sample).get("tools") or _no_tools(sample) is not None
-        keeps = (
-            {"id"}
-            | ({"tools"} if none else set())
-            | ({"reasoning"} if all(message.tool_calls for message in thoughts) else set())
-        )
+        keeps = {"id"} | ({"reasoning"} if all(message.tool_calls for message in thoughts) else set())
         beside = any(message.tool_calls and message.content.strip() for message in sample.messages)
         ids = any(call.id for message in sample.messages for call in message.tool_calls)
         parts = (("text beside a tool call", beside), ("ids of tool calls", ids))
@@ -191,12 +186,6 @@ def _structure(text: str) -> Any:
     except ValueError:
         return None
     return value if isinstance(value, dict | list) else None
-
-
-def _no_tools(sample: Sample) -> str | None:
-    """How the row that was read spelled that it has no tools, such as "[]"; another format may say anything."""
-    kept = columns_of(sample).get("tools")
-    return kept if isinstance(kept, str) and (not kept.strip() or _structure(kept) == []) else None
 
 
 def _with_parameters(tool: Mapping[str, Any]) -> Mapping[str, Any]:
