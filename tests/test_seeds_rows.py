@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -297,21 +296,3 @@ def test_without_the_extra_one_line_says_how_to_get_it(
     for module in ("pyarrow", "pyarrow.parquet", "datasets"):
         monkeypatch.setitem(sys.modules, module, None)
     assert 'pip install "synthgen[hub]"' in refusal(source)
-
-
-def test_the_hub_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, str, bool]] = []
-
-    def load_dataset(name: str, *, split: str, streaming: bool) -> list[dict[str, Any]]:
-        asked.append((name, split, streaming))
-        if name == "owner/none":
-            raise FileNotFoundError("Dataset 'owner/none' doesn't exist\non the Hub")
-        return ROWS
-
-    fake = types.ModuleType("datasets")
-    monkeypatch.setattr(fake, "load_dataset", load_dataset, raising=False)
-    monkeypatch.setitem(sys.modules, "datasets", fake)
-    assert list(read_rows("hf:owner/name")) == [Row(row, f"hf:owner/name:{n}") for n, row in enumerate(ROWS, 1)]
-    assert len(list(scan_rows("hf:owner/name:test"))) == 2
-    assert asked == [("owner/name", "train", True), ("owner/name", "test", True)]
-    assert refusal("hf:owner/none").startswith("hf:owner/none: cannot be read from the hub (Dataset 'owner/none'")

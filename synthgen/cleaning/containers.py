@@ -15,6 +15,7 @@ from synthgen.formats import open_format
 from synthgen.formats.turns import to_json
 from synthgen.rows import Fault, Row, scan_rows
 from synthgen.rows.document import Document, Element
+from synthgen.rows.packed import kind_of, unpacked
 from synthgen.rows.text import MAX_LINE_BYTES
 from synthgen.types import Sample
 
@@ -78,7 +79,7 @@ class Table(Lines):
     def __init__(self, sources: Sequence[str]) -> None:
         super().__init__(sources)
         first = self._paths[0]
-        self.suffixes = (first.suffix.lower(),)
+        self.suffixes = (kind_of(first),)
         for path in self._paths:
             if _header(path) != _header(first):
                 message = f"another header than {first}; rows are copied as they stand: give both the same columns"
@@ -91,9 +92,9 @@ def _header(path: Path) -> bytes:
 
 def _raw_lines(path: Path, *, mark: bool) -> Iterator[tuple[int, bytes]]:
     """Each line with its number, one that is too long in several pieces; with the mark of UTF-8 or without it."""
-    with path.open("rb") as file:
-        if file.read(3) != codecs.BOM_UTF8 or mark:
-            file.seek(0)
+    with unpacked(path) as file:
+        if file.peek(3).startswith(codecs.BOM_UTF8) and not mark:
+            file.read(len(codecs.BOM_UTF8))
         number = 1
         while data := file.readline(MAX_LINE_BYTES):
             yield number, data
@@ -129,7 +130,7 @@ class Documents:
     def _copy_one(self, path: Path, kept: Kept, write: Write) -> None:
         """What stands between the rows stays too."""
         document, head, written = Document(path), "", False
-        with path.open("rb") as file:
+        with unpacked(path) as file:
             mark = file.read(3)
         if mark == codecs.BOM_UTF8:
             write(mark)
@@ -242,6 +243,12 @@ class Hub:
                 except (TypeError, ValueError) as error:
                     message = f"JSON lines cannot hold it ({error}); download the data set and give its files"
                     raise UsageError(f"{row.where}: {message}") from None
+
+
+class Arrow(Hub):
+    """Arrow files, read twice; a copy of them is JSON lines."""
+
+    kind: str = "an Arrow file"
 
 
 class Runs:

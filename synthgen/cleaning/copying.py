@@ -8,11 +8,12 @@ from pathlib import Path
 import orjson
 
 from synthgen import output
-from synthgen.cleaning.containers import Container, Documents, Hub, Kept, Lines, Parquet, Runs, Table, Write
+from synthgen.cleaning.containers import Arrow, Container, Documents, Hub, Kept, Lines, Parquet, Runs, Table, Write
 from synthgen.errors import UsageError
 from synthgen.formats.write import check_place
 from synthgen.rows import Fault, Row, nearest_path, row_files
 from synthgen.rows.document import is_document
+from synthgen.rows.packed import kind_of
 
 _Stamp = tuple[int, int, int]
 
@@ -110,11 +111,11 @@ class Files:
 
 
 def _kind_of(path: Path) -> type[Container]:
-    suffix = path.suffix.lower()
+    suffix = kind_of(path)
     if suffix in (".csv", ".tsv"):
         return Table
-    if suffix == ".parquet":
-        return Parquet
+    if suffix in (".parquet", ".arrow"):
+        return Parquet if suffix == ".parquet" else Arrow
     return Documents if is_document(path) else Lines
 
 

@@ -41,7 +41,11 @@ def _writable(kind: click.ParamType[Any], number: Any, param: click.Parameter | 
 _OPTIONS = (
     click.option("--out", type=_PATH, help="The run folder (default: runs/<recipe>-<lang>); it continues there."),
     click.option("--count", type=_Whole(1), help="Accepted samples (default: 100, or all there is to do)."),
-    click.option("--seeds", multiple=True, help="jsonl, json, csv, parquet, a folder, hf:owner/name; repeatable."),
+    click.option(
+        "--seeds",
+        multiple=True,
+        help="jsonl, json, csv (or .gz), parquet, a folder, hf:owner/name; repeatable.",
+    ),
     click.option(
         "--input",
         "input_",

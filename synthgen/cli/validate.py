@@ -44,8 +44,8 @@ def validate(files: tuple[str, ...], format_name: str | None, fix: bool, out: Pa
     --fix invents nothing: spellings of roles and labels, arguments and tools as object or text, missing columns, null
     text, what stands after a row. Rows that stay at fault are left out of the copy. FILE itself is never written.
 
-    FILE: jsonl, json, csv, tsv, parquet, or a folder: its dataset_info.json and the `configs` of its README.md are
-    held against the files that they name.
+    FILE: jsonl, json, csv, tsv (also .gz, .zst), parquet, arrow, or a folder: its dataset_info.json and the `configs`
+    of its README.md are held against the files that they name.
     """  # fmt: skip
     from synthgen.validating.validation import Validation
 

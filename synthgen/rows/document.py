@@ -7,14 +7,17 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from synthgen.rows.packed import BrokenError, kind_of
 from synthgen.rows.text import (
     HALF_PAIR,
     MAX_LINE_BYTES,
     Fault,
     Row,
+    broken,
     checked,
     half_pair,
     not_json,
@@ -30,18 +33,21 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 def is_document(path: Path) -> bool:
     """Whether the file is one JSON value, an array of rows or a single one, rather than JSON lines."""
-    lines = path.suffix.lower() != ".json"
+    lines = kind_of(path) != ".json"
     with opened(path) as file:
-        while (head := file.read(1)).isspace():
-            pass
-        if head == b"[":
-            return not lines or _goes_on(head + file.readline(MAX_LINE_BYTES), file)
-        rest = file.readline(MAX_LINE_BYTES) if head == b"{" and not lines else b"}"
+        try:
+            while (head := file.read(1)).isspace():
+                pass
+            if head == b"[":
+                return not lines or _goes_on(head + file.readline(MAX_LINE_BYTES), file)
+            rest = file.readline(MAX_LINE_BYTES) if head == b"{" and not lines else b"}"
+        except BrokenError:  # within the first line: told by either reader
+            return not lines
     # A line that closes what it opens is JSON lines, even where it is broken; one that does not is an object.
     return not rest.rstrip().endswith(b"}")
 
 
-def _goes_on(line: bytes, file: BinaryIO) -> bool:
+def _goes_on(line: bytes, file: BufferedReader) -> bool:
     """Whether an array is no mere first line of others: that one is a row at fault."""
     try:
         json.loads(line)
@@ -93,6 +99,8 @@ class Document:
             except UnicodeDecodeError as error:
                 line, start = text.line_of(error)
                 yield not_utf8(f"{self._path}:{line}", error, start, ends=True)
+            except BrokenError as error:
+                yield broken(f"{self._path}:{text.line(len(text.text))}", error)
             except RecursionError:
                 where = f"{self._path}:{text.line(text.start)}"
                 yield Fault(where, "a row after this one is nested too deep; delete it", ends=True)
@@ -122,7 +130,7 @@ class Document:
 class _Text:
     """The text of a file, of which there is what is being read: from `start`, the end of the element before, on."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BufferedReader) -> None:
         self.text = ""
         self.start = self.at = 0
         self.column = 0  # characters of the first line that are no longer there
@@ -178,7 +186,7 @@ class _Text:
 
     def _more(self, size: int = _PIECE_BYTES) -> bool:
         """Read on, and let go of what is before `start`; False at the end."""
-        data = self._file.read(size)
+        data = self._file.read1(size)  # of more than one, an error would lose what the first has brought
         new = self._decoder.decode(data, final=not data)
         if not data:
             return False

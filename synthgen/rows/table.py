@@ -1,53 +1,82 @@
-"""Rows out of tables: csv, parquet and the hub's data sets."""
+"""Rows out of tables: csv, parquet and Arrow."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from synthgen.errors import UsageError
+from synthgen.rows.packed import INSTALL
 from synthgen.rows.text import MAX_LINE_BYTES, Fault, Row, checked, decoded, lines
 
-_INSTALL = 'pip install "synthgen[hub]"'
+# In the metadata of a parquet file: the columns that hold JSON text, which a reader may take for what it spells.
+JSON_COLUMNS = b"synthgen.json_columns"
+# Columns that hold lists or objects in some format, which a table of text has as JSON. One may be text in another
+# format: it is a list where it spells one of turns.
+_LISTS = frozenset({"conversations", "messages", "history", "spans", "rejected_messages", "preferred_output"})
+_LISTS |= {"non_preferred_output", "prompt", "completion", "chosen", "rejected", "input"}
+_OPENINGS = ("[{", "[[", "[]", '{"')
 
 
-def csv_rows(path: Path) -> Iterator[Row | Fault]:
-    """Rows under the header's names; a cell may run over lines, so the first unreadable one ends the file."""
+def csv_rows(path: Path, *, as_text: bool = False) -> Iterator[Row | Fault]:
+    """Rows under the header's names; a cell may run over lines, so the first unreadable one ends the file.
+
+    A cell of a column of turns that spells a list of them is the list, unless `as_text`.
+    """
     csv.field_size_limit(MAX_LINE_BYTES)
     text = _text_lines(path)
-    if (first := next(text, None)) is None:
-        return
-    reader = csv.reader(chain([first], text), delimiter=_delimiter(first), strict=True)
-    columns: list[str] = []
+    reader, columns = None, list[str]()
     while True:
-        start = reader.line_num + 1
-        where = f"{path}:{start}"
+        where = f"{path}:{reader.line_num + 1 if reader else 1}"
         try:
+            if reader is None:
+                if (first := next(text, None)) is None:
+                    return
+                reader = csv.reader(chain([first], text), delimiter=_delimiter(first), strict=True)
             cells = next(reader)
         except StopIteration:
+            return
+        except _EndedError as error:
+            yield error.fault
             return
         except csv.Error as error:
             yield Fault(where, f"not CSV ({error}); fix the row: nothing after it can be read", ends=True)
             return
         if not columns:
-            columns = [cell.strip() for cell in cells]
-            if len(set(columns)) < len(columns):
-                raise UsageError(f"{where}: two columns of the same name in the header; rename one")
+            columns = _header(cells, where)
         elif cells and len(cells) != len(columns):
             count = f"{len(cells)} cells under {len(columns)} columns"
             yield Fault(where, f'{count}; put "..." around cells that hold a comma or a newline')
         elif cells:
-            yield checked(dict(zip(columns, cells, strict=True)), where, maybe_nul=True)
+            row = dict(zip(columns, cells, strict=True))
+            yield checked(row if as_text else _spelled(row), where, maybe_nul=True)
+
+
+def _header(cells: list[str], where: str) -> list[str]:
+    columns = [cell.strip() for cell in cells]
+    if len(set(columns)) < len(columns):
+        raise UsageError(f"{where}: two columns of the same name in the header; rename one")
+    return columns
+
+
+class _EndedError(Exception):
+    """What carries a fault through the reader of the standard library."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
 
 
 def _text_lines(path: Path) -> Iterator[str]:
     for number, line in lines(path):
         text = line if isinstance(line, Fault) else decoded(line, f"{path}:{number}")
         if isinstance(text, Fault):
-            raise UsageError(str(text))
+            raise _EndedError(text) if text.ends else UsageError(str(text))
         yield text
 
 
@@ -58,51 +87,121 @@ def _delimiter(header: str) -> str:
         return ","
 
 
-def parquet_rows(path: Path) -> Iterator[Row | Fault]:
-    """`file:row` instead of a line: parquet has none."""
-    with _parquet_file(path) as file:
-        number = 0
-        for values in _batches(file, path):
-            for value in values:
-                number += 1
-                yield checked(value, f"{path}:{number}", maybe_nul=True)
+def _spelled(row: dict[str, Any]) -> dict[str, Any]:
+    for column in _LISTS & row.keys():
+        if row[column].startswith(_OPENINGS):
+            row[column] = _turns(row[column])
+    return row
 
 
-def _batches(file: Any, path: Path) -> Iterator[list[Any]]:
+def _turns(text: str) -> Any:
+    """The list of turns, of pairs or of spans that a text spells, or OpenAI's object of them; else the text."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if isinstance(value, dict):
+        return value if isinstance(value.get("messages"), list) else text
+    turns = all(isinstance(one, dict) and {"role", "from"} & one.keys() for one in value)
+    return value if turns or all(isinstance(one, list) and len(one) == 2 for one in value) else text
+
+
+def parquet_rows(path: Path, *, as_text: bool = False) -> Iterator[Row | Fault]:
+    """`file:row` instead of a line: parquet has none. JSON text that we wrote is what it spells, unless `as_text`."""
+    with _needs_pyarrow(path):
+        from pyarrow.parquet import ParquetFile
+    with _is_whole(path, "parquet"):
+        file = ParquetFile(path)
+    with file:
+        yield from _table_rows(path, file.schema_arrow, file.iter_batches(batch_size=1000), as_text)
+
+
+def arrow_rows(path: Path, *, as_text: bool = False) -> Iterator[Row | Fault]:
+    """The same of an Arrow file: a stream, as `datasets` writes it, or one with an index (feather)."""
+    with _needs_pyarrow(path):
+        import pyarrow as pa
+    with path.open("rb") as head:
+        indexed = head.read(6) == b"ARROW1"
+    with _is_whole(path, "Arrow"):
+        source = pa.memory_map(str(path))
+        file = pa.ipc.open_file(source) if indexed else pa.ipc.open_stream(source)
+    with source:
+        batches = map(file.get_batch, range(file.num_record_batches)) if indexed else iter(file)
+        pieces = (b.slice(start, 1000) for b in batches for start in range(0, b.num_rows, 1000))
+        yield from _table_rows(path, file.schema, pieces, as_text)
+
+
+@contextmanager
+def _needs_pyarrow(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ImportError:
+        raise UsageError(f"{path}: {path.suffix.lower()[1:]} needs more packages: {INSTALL}") from None
+
+
+@contextmanager
+def _is_whole(path: Path, what: str) -> Iterator[None]:
     from pyarrow import ArrowException
 
     try:
-        for batch in file.iter_batches(batch_size=1000):
+        yield
+    except (ArrowException, OSError) as error:
+        raise UsageError(f"{path}: not {what} ({_first_line(error)}); is the file whole?") from None
+
+
+def _table_rows(path: Path, schema: Any, batches: Iterator[Any], as_text: bool) -> Iterator[Row | Fault]:
+    spelled = _spelled_columns(schema, as_text)
+    number = 0
+    for values in _lists(path, batches):
+        for value in values:
+            number += 1
+            for column, meaning in spelled.items():
+                value[column] = meaning(value[column])
+            yield checked(value, f"{path}:{number}", maybe_nul=True)
+
+
+def _lists(path: Path, batches: Iterator[Any]) -> Iterator[list[Any]]:
+    from pyarrow import ArrowException
+
+    try:
+        for batch in batches:
             yield batch.to_pylist()
     except (ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8, dates beyond Python's
-        raise UsageError(f"{path}: a part of it cannot be read ({_first_line(error)}); is the file whole?") from None
+        message = f"a part of it cannot be read ({_first_line(error)}); is the file whole?"
+        raise UsageError(f"{path}: {message}") from None
 
 
-def _parquet_file(path: Path) -> Any:
-    try:
-        from pyarrow import ArrowException
-        from pyarrow.parquet import ParquetFile
-    except ImportError:
-        raise UsageError(f"{path}: parquet needs more packages: {_INSTALL}") from None
-    try:
-        return ParquetFile(path)
-    except (ArrowException, OSError) as error:
-        raise UsageError(f"{path}: not parquet ({_first_line(error)}); is the file whole?") from None
+def _spelled_columns(schema: Any, as_text: bool) -> dict[str, Callable[[Any], Any]]:
+    """The columns with JSON text in them: Arrow's own type for it, which `datasets` uses, and what we wrote."""
+    ours = [] if as_text else json.loads((schema.metadata or {}).get(JSON_COLUMNS, b"[]"))
+    found = {field.name: _meaning(field.type) for field in schema}
+    found |= {name: _of_json for name in ours if name in found}
+    return {name: meaning for name, meaning in found.items() if meaning is not None}
 
 
-def hub_rows(source: str) -> Iterator[Row | Fault]:
-    """`hf:owner/name[:split]`, streamed; `where` is the source and the number of the row."""
-    name, _, split = source.removeprefix("hf:").partition(":")
+def _meaning(kind: Any) -> Callable[[Any], Any] | None:
+    from pyarrow import types
+
+    if str(kind).startswith("extension<arrow.json"):
+        return _of_json
+    if types.is_list(kind) or types.is_large_list(kind):
+        inner = _meaning(kind.value_type)
+        return inner and (lambda value: value if value is None else [inner(one) for one in value])
+    if types.is_struct(kind):
+        parts = {part.name: meaning for part in kind if (meaning := _meaning(part.type)) is not None}
+        return (lambda value: _of_parts(value, parts)) if parts else None
+    return None
+
+
+def _of_parts(value: Any, parts: dict[str, Callable[[Any], Any]]) -> Any:
+    return value and {name: parts[name](one) if name in parts else one for name, one in value.items()}
+
+
+def _of_json(value: Any) -> Any:
     try:
-        from datasets import load_dataset
-    except ImportError:
-        raise UsageError(f"{source}: the hub needs more packages: {_INSTALL}") from None
-    try:
-        for number, value in enumerate(load_dataset(name, split=split or "train", streaming=True), start=1):
-            yield checked(dict(value), f"{source}:{number}", maybe_nul=True)
-    except (OSError, ValueError) as error:  # the hub's own errors are of these two, offline among them
-        message = f"cannot be read from the hub ({_first_line(error)}); is it hf:owner/name[:split]?"
-        raise UsageError(f"{source}: {message}") from None
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):  # not what the type promises: text like any other
+        return value
 
 
 def _first_line(error: Exception) -> str:

@@ -6,12 +6,14 @@ import codecs
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 
 from synthgen.errors import UsageError
+from synthgen.rows.packed import BrokenError, unpacked
 
 # A row is one task or one conversation: what is longer is a file that lost its line ends, and would fill the memory.
 MAX_LINE_BYTES = 8_000_000
@@ -46,17 +48,21 @@ class Fault:
         return f"{self.where}: {self.message}"
 
 
-def opened(path: Path) -> BinaryIO:
-    """The file after its mark of UTF-8, if any; UsageError when it is in another encoding."""
+def opened(path: Path) -> BufferedReader:
+    """The file after its mark of UTF-8, if any, of an archive what is in it; no seeking.
+
+    UsageError when it is in another encoding; reading raises BrokenError where an archive is damaged.
+    """
+    file = unpacked(path)
     try:
-        file = path.open("rb")
-    except PermissionError:
-        raise UsageError(f"{path}: permission denied; make it readable (chmod +r)") from None
-    head = file.read(4096)
-    if encoding := _foreign(head):
+        head = file.peek(4096)
+    except BrokenError:  # told by the read that meets it
+        return file
+    if encoding := _foreign(head[:4096]):
         file.close()
         raise UsageError(f"{path}: this is {encoding}; convert it: iconv -f {encoding} -t UTF-8 {path.name} > new")
-    file.seek(len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0)
+    if head.startswith(codecs.BOM_UTF8):
+        file.read(len(codecs.BOM_UTF8))
     return file
 
 
@@ -74,18 +80,26 @@ def _foreign(head: bytes) -> str | None:
 
 def lines(path: Path) -> Iterator[tuple[int, bytes | Fault]]:
     """Number and bytes of each line, at most MAX_LINE_BYTES of it in memory."""
+    number = 0
     with opened(path) as file:
-        number = 0
-        while line := file.readline(MAX_LINE_BYTES + 1):
-            number += 1
-            if len(line) <= MAX_LINE_BYTES or line.endswith(b"\n"):
-                yield number, line
-                continue
-            size = len(line)
-            while not line.endswith(b"\n") and (line := file.readline(MAX_LINE_BYTES)):
-                size += len(line)
-            message = f"one line of {size / 1e6:.1f} MB, at most {MAX_LINE_BYTES / 1e6:.0f} MB are read; "
-            yield number, Fault(f"{path}:{number}", message + "split it, or end each row with a newline")
+        try:
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                if len(line) <= MAX_LINE_BYTES or line.endswith(b"\n"):
+                    yield number, line
+                    continue
+                size = len(line)
+                while not line.endswith(b"\n") and (line := file.readline(MAX_LINE_BYTES)):
+                    size += len(line)
+                message = f"one line of {size / 1e6:.1f} MB, at most {MAX_LINE_BYTES / 1e6:.0f} MB are read; "
+                yield number, Fault(f"{path}:{number}", message + "split it, or end each row with a newline")
+        except BrokenError as error:
+            yield number + 1, broken(f"{path}:{number + 1}", error)
+
+
+def broken(where: str, error: BrokenError) -> Fault:
+    """Where an archive breaks off: no row after it can be read."""
+    return Fault(where, f"the archive is damaged from here on ({error}); fetch or pack it again", ends=True)
 
 
 def decoded(line: bytes, where: str) -> str | Fault:

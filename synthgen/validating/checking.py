@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from synthgen.errors import UsageError
+from synthgen.rows.packed import BrokenError, unpacked
 from synthgen.validating.columns import Columns
 from synthgen.validating.content import length, looks, marks
 from synthgen.validating.kinds import KINDS, UNKNOWN, Kind, kind_of, notes
@@ -125,9 +126,9 @@ class Check:
 
     def _has_mark(self) -> bool:
         try:
-            with self._path.open("rb") as file:
+            with unpacked(self._path) as file:
                 return file.read(3) == codecs.BOM_UTF8
-        except OSError:  # told where its rows are read
+        except (OSError, UsageError, BrokenError):  # told where its rows are read
             return False
 
     def _row(self, kind: Kind, row: Mapping[str, Any], raw: bytes, offset: int) -> list[Found]:

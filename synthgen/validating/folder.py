@@ -44,7 +44,7 @@ class Folder:
         """The rows of a folder that says nothing of its files, less what `datasets` ignores and what is astray."""
         if self._entries is not None:
             return []
-        files = [file for file in row_files(self.path) if file.name != REGISTRY]
+        files = [file for file in row_files(self.path, by_card=False) if file.name != REGISTRY]
         astray = self._astray(files)
         return [file for file in files if file not in astray]
 

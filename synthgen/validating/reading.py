@@ -11,6 +11,7 @@ import orjson
 from synthgen.errors import UsageError
 from synthgen.rows import Fault, Row, row_files, scan_rows
 from synthgen.rows.document import Document, is_document
+from synthgen.rows.packed import kind_of
 from synthgen.rows.text import decoded, lines, not_json
 
 # (line, bytes of the file before the row, the row's bytes or b"" where it has none, value, rule and detail of what
@@ -28,6 +29,12 @@ _RULES = (
     ("one line of", "long-line"),
     ("no rows in it", "no-rows"),
     ("not parquet", "unreadable"),
+    ("not Arrow", "unreadable"),
+    ("the archive is damaged", "unreadable"),
+    ("is no gzip", "unreadable"),
+    ("is no zstd", "unreadable"),
+    ("is a gzip", "unreadable"),
+    ("is a zstd", "unreadable"),
     ("a part of it cannot be read", "unreadable"),
     ("two columns of the same name", "unreadable"),
 )
@@ -49,8 +56,7 @@ def can_read(path: Path) -> bool:
 
 def is_lines(path: Path) -> bool:
     """Whether the file is JSON lines, which `datasets` reads in pieces of 10 MB."""
-    name = path.with_suffix("") if is_packed(path) else path
-    if name.suffix.lower() not in (".jsonl", ".ndjson", ".json"):
+    if kind_of(path) not in (".jsonl", ".ndjson", ".json"):
         return False
     try:
         return not is_document(path)
@@ -105,7 +111,7 @@ def _broken(line: bytes, error: orjson.JSONDecodeError) -> tuple[str, str]:
 
 
 def _of_others(path: Path) -> Iterator[Piece]:
-    if path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
+    if kind_of(path) in (".jsonl", ".ndjson", ".json"):
         for element in Document(path):
             if isinstance(element, Fault):
                 yield _line(element.where), 0, b"", None, _found(element)
@@ -118,7 +124,7 @@ def _of_others(path: Path) -> Iterator[Piece]:
                 problem = _half_pair(element.value)
             yield _line(element.where), 0, raw, None if problem else element.value, problem
         return
-    for row in scan_rows(path):
+    for row in scan_rows(path, as_text=True):  # as other loaders see them
         if isinstance(row, Row):
             yield _line(row.where), 0, b"", row.fields, None
         else:
