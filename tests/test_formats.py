@@ -119,7 +119,7 @@ def test_turns_must_alternate_where_the_loader_counts_them(name: str) -> None:
 def test_unknown_formats_name_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"did you mean sharegpt\?"):
         open_format("sharegtp")
-    with pytest.raises(UsageError, match=r"formats: alpaca, .*samples, sharegpt"):
+    with pytest.raises(UsageError, match=r"formats: alpaca, .*samples, seed-tasks, sharegpt"):
         open_format("xyz")
 
 
@@ -329,8 +329,8 @@ def test_sharegpt_reads_what_is_around() -> None:
         ({"conversations": ["x"]}, "turn 1: must be an object"),
         ({"conversations": [{"from": "human", "value": None}]}, "turn 1: value must be text, found null"),
         (
-            {"conversations": [{"from": "human", "value": "q"}, {"from": "bing", "value": "a"}]},
-            "turn 2: unknown .*bing",
+            {"conversations": [{"from": "human", "value": "q"}, {"from": "judge", "value": "a"}]},
+            "turn 2: unknown .*judge",
         ),
         ({"conversations": [{"value": "q"}]}, "turn 1: unknown speaker None"),
         ({"conversations": [{"from": "observation", "value": {"a": 1}}]}, "value must be text, found dict"),
@@ -443,7 +443,7 @@ def test_messages_read_what_is_around() -> None:
     [
         ("x", "turn 1: must be an object"),
         ({"content": "x"}, "unknown role None"),
-        ({"role": "human", "content": "x"}, "unknown role 'human'"),
+        ({"role": "judge", "content": "x"}, "unknown role 'judge'"),
         ({"role": "user"}, "content must be text, found missing"),
         ({"role": "assistant", "content": None}, "content must be text, found null"),
         ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "no text"),

@@ -112,7 +112,7 @@ def test_what_others_write_is_read() -> None:
         ({"text": "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n"}, "turn 2: must be"),
         ({"text": "<|im_start|>user\nq<|im_start|>assistant\na<|im_end|>"}, "turn 1: must be"),
         ({"text": "<|im_start|>user\nq<|im_end|> so"}, "turn 2: must be"),
-        ({"text": "<|im_start|>bard\nq<|im_end|>"}, "unknown role 'bard'"),
+        ({"text": "<|im_start|>judge\nq<|im_end|>"}, "unknown role 'judge'"),
         ({"text": "<|im_start|>user\nq<|im_end|>", "spans": [[0, 3]]}, "must be those of whole answers"),
         ({"text": "<|im_start|>user\nq<|im_end|>", "spans": [[17, 18]]}, "must be those of whole answers"),
         ({"text": "<|im_start|>user\nq<|im_end|>", "spans": [[1]]}, "must be a list of"),

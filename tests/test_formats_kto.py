@@ -143,10 +143,10 @@ def test_other_spellings_become_booleans(value: Any, label: bool) -> None:
 
 @pytest.mark.parametrize(
     ("value", "found"),
-    [pytest.param(10**9999, "int", id="huge"), (2, "2"), (-1, "-1"), (None, "None"), ("good", "'good'"), ([True], "list"), (float("nan"), "float"), ({"a": "b" * 99}, "dict")],
+    [pytest.param(10**9999, "int", id="huge"), (2, "2"), (-2, "-2"), (None, "None"), ("good", "'good'"), ([True], "list"), (float("nan"), "float"), ({"a": "b" * 99}, "dict")],
 )  # fmt: skip
 def test_nonsense_is_told(value: Any, found: str) -> None:
-    words = f"must be true or false \\(or 1 or 0\\), found {found}"
+    words = f"must be true or false \\(or 1 and 0, or 1 and -1\\), found {found}"
     for name, row in (
         ("kto", {"prompt": "q", "completion": "a", "label": value}),
         ("kto-alpaca", {"instruction": "q", "output": "a", "kto_tag": value}),
@@ -163,7 +163,7 @@ def test_nonsense_is_told_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         list(read_samples(path))
     assert str(caught.value) == (
-        f"{path}:2: no kto row: label must be true or false (or 1 or 0), found 'maybe'; fix or delete the row"
+        f"{path}:2: no kto row: label must be true or false (or 1 and 0, or 1 and -1), found 'maybe'; fix or delete the row"
     )
 
 

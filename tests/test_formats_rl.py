@@ -83,7 +83,8 @@ def test_the_truth_may_be_any_json(truth: Any, reference: str | None) -> None:
 
 
 def test_a_bare_prompt_is_one_and_an_answered_one_is_not() -> None:
-    assert sniff_format({"prompt": "q", "id": 1}) is RL
+    assert sniff_format({"prompt": [{"role": "user", "content": "q"}], "id": 1}) is RL
+    assert sniff_format({"prompt": "q", "ground_truth": "4"}) is RL
     assert RL.read({"prompt": "q", "id": 1}) == Sample(said("q"), meta={"columns": {"id": 1}})
     for column in ("completion", "chosen", "label", "response", "answer", "output", "messages"):
         assert not RL.sniff({"prompt": "q", column: "a"})

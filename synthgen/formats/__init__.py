@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
-from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
-from synthgen.errors import ParseError, UsageError
-from synthgen.rows import read_rows
+from synthgen.errors import ParseError, SynthgenError, UsageError
+from synthgen.rows import Fault, scan_rows
+from synthgen.rows.shapes import canonical
 from synthgen.types import Sample
+
+MOST_TOLD = 20  # rows at fault whose lines are told; the others are counted
+# Formats whose rows stand in one file as a matter of course.
+_KIN = (
+    {"fastchat", "sharegpt"},
+    {"chatml", "chatml-sep"},
+    {"prompt-completion", "prompt-completion-text"},
+    {"prompts", "rl"},
+)
+
+
+class UnreadableError(SynthgenError):
+    """A strict conversion found rows that cannot be read; nothing was written."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class Format(Protocol):
@@ -23,7 +39,8 @@ class Format(Protocol):
     Reasons are fixed words without positions, so that they can be counted. The suffix of `file_name` is the container:
     `.jsonl`, or `.json` where readers take one array and nothing else.
 
-    It may have more: `apart(sample)`, the samples that it writes as a row each where one sample is several rows.
+    It may have more: `apart(sample)`, the samples that it writes as a row each where one sample is several rows, and
+    `several(row)`, the samples of a row that may hold more than one.
     """
 
     name: str
@@ -75,22 +92,93 @@ def sniff_format(row: Mapping[str, Any]) -> Format | None:
     return next((member for member in formats().values() if member.sniff(row)), None)
 
 
+def read_row(row: Mapping[str, Any], member: Format | None = None) -> tuple[Format, tuple[Sample, ...]]:
+    """The format that a row is in, and its samples: one, but of a format that has `several`.
+
+    `member` is what it is likely to be, and taken where no format has its columns. ParseError says what is wrong.
+    """
+    fields = canonical(row)
+    if member is None or not member.sniff(fields):
+        member = sniff_format(fields) or member
+    if member is None:
+        there = ", ".join(list(row)[:12]) or "none"
+        raise ParseError(f"a row of no known format (columns: {there}); formats: {', '.join(formats())}")
+    return member, samples_in(fields, member)
+
+
+def samples_in(fields: Mapping[str, Any], member: Format) -> tuple[Sample, ...]:
+    """The samples of a row in a format; ParseError names it, and says what is wrong."""
+    several: Callable[[Mapping[str, Any]], tuple[Sample, ...]] | None = getattr(member, "several", None)
+    try:
+        return several(fields) if several else (member.read(fields),)
+    except ParseError as error:
+        raise ParseError(f"no {member.name} row: {error}; fix or delete the row") from None
+
+
 def read_samples(source: str | Path, format_name: str | None = None) -> Iterator[Sample]:
-    """The samples of a file, a folder or `hf:owner/name[:split]`, in the named format or in that of the first row.
+    """The samples of a file, a folder or `hf:owner/name[:split]`, in the named format or in that of each row.
 
     A row at fault is a UsageError with its `file:line`.
     """
-    rows = read_rows(source)
-    first = next(rows, None)
-    if first is None:
-        return
-    member = open_format(format_name) if format_name else sniff_format(first.fields)
-    if member is None:
-        there = ", ".join(list(first.fields)[:12]) or "none"
-        known = ", ".join(formats())
-        raise UsageError(f"{first.where}: a row of no known format (columns: {there}); formats: {known}")
-    for row in chain([first], rows):
+
+    def refuse(line: str) -> None:
+        raise UsageError(line)
+
+    return _samples(source, format_name, refuse, Counter())
+
+
+class Reading:
+    """The same as often as it is iterated over; a row at fault is counted and told, and those after it are read.
+
+    What is counted is that of the last pass: `unread` rows, the `first` of them as lines, and `others`, rows of other
+    formats than the first row's, by name. UsageError where no row can be read. `strict`: UnreadableError at the end
+    where any could not.
+    """
+
+    def __init__(self, source: str | Path, *, strict: bool = False) -> None:
+        self.unread, self.first, self.others = 0, list[str](), Counter[str]()
+        self._source, self._strict = source, strict
+
+    def __iter__(self) -> Iterator[Sample]:
+        self.unread, self.first, self.others = 0, [], Counter()
+        found = False
+        for sample in _samples(self._source, None, self._tell, self.others):
+            found = True
+            yield sample
+        if self.unread and not found:
+            raise UsageError(f"{self.first[0]} (no row of the input can be read)")
+        if self.unread and self._strict:
+            raise UnreadableError(f"{self._source}: {self.unread} rows cannot be read")
+
+    def _tell(self, line: str) -> None:
+        self.unread += 1
+        if len(self.first) < MOST_TOLD:
+            self.first.append(line)
+
+    def lines(self) -> Iterator[str]:
+        """What a user should know of the last pass."""
+        yield from self.first
+        if self.unread > len(self.first):
+            yield f"{self._source}: {self.unread - len(self.first)} more rows cannot be read"
+        for name, count in self.others.items():
+            yield f"{self._source}: {count} rows of another format than the first, read as {name}"
+
+
+def _samples(
+    source: str | Path, format_name: str | None, at_fault: Callable[[str], None], others: Counter[str]
+) -> Iterator[Sample]:
+    named = open_format(format_name) if format_name else None
+    usual: Format | None = None
+    for row in scan_rows(source):
+        if isinstance(row, Fault):
+            at_fault(str(row))
+            continue
         try:
-            yield member.read(row.fields)
+            member, samples = (named, samples_in(canonical(row.fields), named)) if named else read_row(row.fields, usual)
         except ParseError as error:
-            raise UsageError(f"{row.where}: no {member.name} row: {error}; fix or delete the row") from None
+            at_fault(f"{row.where}: {error}")
+            continue
+        usual = usual or member
+        if member is not usual and not any({member.name, usual.name} <= kin for kin in _KIN):
+            others[member.name] += 1
+        yield from samples

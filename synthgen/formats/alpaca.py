@@ -31,14 +31,10 @@ class Alpaca:
 
     def read(self, row: Mapping[str, Any]) -> Sample:
         output = "output" if "output" in row else "response"  # GPTeacher's name for it
-        split = text_of(row, "instruction", needed=True), text_of(row, "input")
-        answer = text_of(row, output, needed=True)
-        system = text_of(row, "system")
-        messages = [Message("system", system)] if system else []
-        for user, assistant in _history(row.get("history")):
-            messages += [Message("user", user), Message("assistant", assistant)]
-        messages += [Message("user", joined(*split)), Message("assistant", answer)]
-        return Sample(tuple(messages), input_split=split, meta=meta_of(row, _OWN | {output}))
+        given = given_column(row)
+        split = text_of(row, "instruction", needed=True), text_of(row, given)
+        messages = [*asked(row, split), Message("assistant", text_of(row, output, needed=True))]
+        return Sample(tuple(messages), input_split=split, meta=meta_of(row, (_OWN - {"input"}) | {output, given}))
 
     def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:
         systems = histories = False
@@ -70,6 +66,20 @@ class Alpaca:
     def dataset_info(self, file_name: str, columns: Sequence[str]) -> dict[str, Any] | None:
         names = {"instruction": "prompt", "input": "query", "output": "response"}
         return {"file_name": file_name, "columns": {names.get(column, column): column for column in columns}}
+
+
+def given_column(row: Mapping[str, Any]) -> str:
+    """The column of what an instruction is about: Dolly and others call it context."""
+    return "context" if "input" not in row and isinstance(row.get("context"), str) else "input"
+
+
+def asked(row: Mapping[str, Any], split: tuple[str, str]) -> list[Message]:
+    """The turns up to the answer: those of the columns system and history, then what is asked now."""
+    system = text_of(row, "system")
+    messages = [Message("system", system)] if system else []
+    for user, assistant in _history(row.get("history")):
+        messages += [Message("user", user), Message("assistant", assistant)]
+    return [*messages, Message("user", joined(*split))]
 
 
 def _history(value: Any) -> list[tuple[str, str]]:

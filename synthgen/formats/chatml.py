@@ -13,7 +13,10 @@ from synthgen.types import Message, Sample
 
 START, SEP, END = "<|im_start|>", "<|im_sep|>", "<|im_end|>"
 # A row with one of these is of another format, and `text` what somebody rendered from it (tatsu-lab/alpaca has both).
-OTHERS = frozenset({"messages", "conversations", "instruction", "prompt", "completion", "chosen", "rejected"})
+OTHERS = frozenset(
+    {"messages", "conversations", "instruction", "prompt", "completion", "chosen", "rejected"}
+    | {"question", "query", "problem", "turns"}
+)
 _OWN = frozenset({"text", "spans"})
 _KEEPS = frozenset({"weights of turns"})
 _HEAD = re.compile(r"\s*<\|im_start\|>\w+(<\|im_sep\|>|\n)")

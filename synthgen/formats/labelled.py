@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from synthgen.formats import Format
-from synthgen.formats.labels import label_of, tag_column
+from synthgen.formats.labels import label_of, spelling, tag_column
 from synthgen.formats.pairs import alone, label_fault, label_loses, unpaired
+from synthgen.formats.turns import noted
 from synthgen.types import Sample
 
 _PAIRS = frozenset({"chosen", "preferred_output", "rejected_response", "rejected_messages"})
@@ -30,7 +31,8 @@ class Labelled:
     def read(self, row: Mapping[str, Any]) -> Sample:
         tag = tag_column(row) or self._tag
         label = label_of(row, tag)
-        return replace(self._base.read({key: value for key, value in row.items() if key != tag}), label=label)
+        sample = self._base.read({key: value for key, value in row.items() if key != tag})
+        return replace(sample, label=label, meta=noted(sample.meta, *spelling(row, tag)))
 
     def apart(self, sample: Sample) -> tuple[Sample, ...]:
         return unpaired(sample)

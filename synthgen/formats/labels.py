@@ -7,8 +7,10 @@ from typing import Any
 
 from synthgen.errors import ParseError
 from synthgen.formats.turns import shown
+from synthgen.rows.shapes import PAIRED
 
-_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_WORDS = {"true": True, "yes": True, "false": False, "no": False}
+_NUMBERS: dict[float, bool] = {1: True, 0: False, -1: False}
 _ANSWERS = ("assistant", "gpt")
 
 
@@ -17,8 +19,13 @@ def label_of(row: Mapping[str, Any], column: str) -> bool:
     value = row.get(column)
     found = _meaning(value)
     if found is None:
-        raise ParseError(f"{column} must be true or false (or 1 or 0), found {shown(value)}")
+        raise ParseError(f"{column} must be true or false (or 1 and 0, or 1 and -1), found {shown(value)}")
     return found
+
+
+def spelling(row: Mapping[str, Any], column: str) -> tuple[str, ...]:
+    """What is lost of a label that is no boolean: every trainer takes those, and we write no other."""
+    return () if isinstance(row.get(column), bool) else (f"the spelling of {column}",)
 
 
 def tag_column(row: Mapping[str, Any]) -> str | None:
@@ -35,13 +42,19 @@ def tag_column(row: Mapping[str, Any]) -> str | None:
 
 def judged(row: Mapping[str, Any]) -> bool:
     """Whether a row has two answers, or a label on one: then it is no row of a format of answers to imitate."""
-    return "chosen" in row or tag_column(row) is not None
+    return not PAIRED.isdisjoint(row) or tag_column(row) is not None
 
 
 def _meaning(value: Any) -> bool | None:
     if isinstance(value, str):
-        return _WORDS.get(value.strip().lower())
-    return bool(value) if isinstance(value, int | float) and value in (0, 1) else None
+        word = value.strip().lower()
+        if word in _WORDS:
+            return _WORDS[word]
+        try:
+            value = float(word)  # a table's 1.0, +1, -1
+        except ValueError:
+            return None
+    return _NUMBERS.get(value) if isinstance(value, int | float) else None
 
 
 def _ends_with_answer(turns: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from synthgen.errors import ParseError
 from synthgen.formats.labels import judged
 from synthgen.formats.turns import (
+    body_of,
     call_of,
     calls_tools,
     content_fault,
@@ -32,16 +33,16 @@ _KEEPS = frozenset({"weights of turns", "names of speakers"})
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 TURN_KEYS = frozenset(
     {"role", "content", "tool_calls", "tool_call_id", "name", "reasoning", "reasoning_content", "weight"}
-    | {"function_call"}
+    | {"function_call", "from", "value", "text"}
 )
-_ROLES: dict[str, Role] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "tool": "tool",
-    "function": "tool",
+# OpenAI's names, ShareGPT's, and what others call the same speakers.
+_SPEAKERS: dict[Role, tuple[str, ...]] = {
+    "system": ("system", "developer"),
+    "user": ("user", "human"),
+    "assistant": ("assistant", "gpt", "chatgpt", "bing", "bard", "bot", "ai", "model"),
+    "tool": ("tool", "function", "observation", "observations", "function_response", "tool_response", "ipython"),
 }
+_ROLES = {name: role for role, names in _SPEAKERS.items() for name in names}
 
 
 class Messages:
@@ -150,7 +151,7 @@ def read_message(turn: Any) -> Message:
     """One message out of OpenAI's form; what `content` spells as parts becomes one text."""
     if not isinstance(turn, Mapping):
         raise ParseError("must be an object {role, content}")
-    role = role_of(turn.get("role"))
+    role = role_of(turn.get("role", turn.get("from")))
     calls = _calls(turn)
     weight = turn.get("weight")
     if weight is not None and (isinstance(weight, bool) or weight not in (0, 1)):
@@ -167,20 +168,22 @@ def read_message(turn: Any) -> Message:
 
 
 def role_of(value: Any) -> Role:
-    """A role by the API's name or its older one; ParseError for any other."""
-    if not isinstance(value, str) or value not in _ROLES:
+    """A role by any of its names, in letters of either size; ParseError for any other."""
+    role = _ROLES.get(value.lower()) if isinstance(value, str) else None
+    if role is None:
         raise ParseError(f"unknown role {shown(value)}; known are system, user, assistant, tool")
-    return _ROLES[value]
+    return role
 
 
 def _content(turn: Mapping[str, Any], *, needed: bool) -> str:
     """Text, or the API's list of text parts."""
-    parts = turn.get("content")
+    body = body_of(turn)
+    parts = turn.get(body)
     if not isinstance(parts, list):
-        return text_of(turn, "content", needed=needed)
+        return text_of(turn, body, needed=needed)
     for part in parts:
         if not isinstance(part, Mapping) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-            raise ParseError("content has a part that is no text; synthgen reads text alone")
+            raise ParseError(f"{body} has a part that is no text; synthgen reads text alone")
     return "".join(part["text"] for part in parts)
 
 

@@ -14,7 +14,7 @@ from synthgen.formats.sharegpt import read_turns
 from synthgen.formats.turns import meta_of, spoken, text_of, tools_of
 from synthgen.types import Message, Sample
 
-_PROMPTS = ("prompt", "question", "instruction", "messages")
+_PROMPTS = ("prompt", "question", "query", "problem", "instruction", "input", "messages")
 _OWN = frozenset({"chosen", "rejected", "tools"})
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):[ ]?")
 

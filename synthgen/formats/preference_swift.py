@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from synthgen.errors import ParseError
+from synthgen.formats import Format, sniff_format
 from synthgen.formats.messages import FORMAT as MESSAGES
 from synthgen.formats.messages import conversation_rows, tools_text
 from synthgen.formats.pairs import answered, both_carried, both_lose, common_prompt, other, pair_fault, split_answer
@@ -16,6 +17,8 @@ from synthgen.types import Message, Sample
 
 _OWN = frozenset({"messages", "rejected_response", "rejected_messages", "tools", "rejected_tools"})
 
+_REJECTED = ("rejected_response", "rejected_messages")
+_BASES = ("alpaca", "question-answer", "prompt-completion", "prompt-completion-text", "sharegpt", "fastchat")
 _OTHERS = frozenset({"chosen", "preferred_output", "meta"})  # columns of other formats
 
 
@@ -32,13 +35,15 @@ class PreferenceSwift:
     file_name = "preference-swift.jsonl"
 
     def sniff(self, row: Mapping[str, Any]) -> bool:
-        return (
-            "messages" in row
-            and ("rejected_response" in row or "rejected_messages" in row)
-            and not _OTHERS & row.keys()
-        )
+        if not _OTHERS.isdisjoint(row) or ("rejected_response" not in row and "rejected_messages" not in row):
+            return False
+        return "messages" in row or _plain_row(row) is not None
 
     def read(self, row: Mapping[str, Any]) -> Sample:
+        if "messages" not in row and (base := _plain_row(row)) is not None:
+            sample = base.read({column: value for column, value in row.items() if column not in _REJECTED})
+            prompt, chosen = list(sample.messages[:-1]), list(sample.messages[-1:])
+            return answered(sample, prompt, chosen, answer_of(row, "rejected_response"))
         chosen = read_turns(row.get("messages"), "messages")
         if row.get("rejected_messages") is not None:
             prompt, chosen, rejected = common_prompt(chosen, read_turns(row["rejected_messages"], "rejected_messages"))
@@ -79,6 +84,14 @@ class PreferenceSwift:
 
     def dataset_info(self, file_name: str, columns: Sequence[str]) -> dict[str, Any] | None:
         return None  # LLaMA-Factory looks for the rejected answer in a turn
+
+
+def _plain_row(row: Mapping[str, Any]) -> Format | None:
+    """What the row is without its rejected answer, which ms-swift takes beside any row of one answer."""
+    if row.get("rejected_response") is None:
+        return None
+    base = sniff_format({column: value for column, value in row.items() if column not in _REJECTED})
+    return base if base is not None and base.name in _BASES else None
 
 
 def _is_text(sample: Sample) -> bool:

@@ -9,8 +9,9 @@ from typing import Any
 
 from synthgen.errors import ParseError
 from synthgen.formats.labels import judged
-from synthgen.formats.messages import TURN_KEYS, read_message
+from synthgen.formats.messages import TURN_KEYS, read_message, role_of
 from synthgen.formats.turns import (
+    body_of,
     call_of,
     columns_of,
     content_fault,
@@ -25,22 +26,9 @@ from synthgen.formats.turns import (
     tools_of,
     unread,
 )
-from synthgen.types import Message, Role, Sample, ToolCall
+from synthgen.types import Message, Sample, ToolCall
 
 _OWN = frozenset({"conversations", "system", "tools"})
-_ROLES: dict[str, Role] = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-    "chatgpt": "assistant",
-    "bot": "assistant",
-    "function_call": "assistant",
-    "observation": "tool",
-    "tool": "tool",
-    "function_response": "tool",
-    "system": "system",
-}
 # LLaMA-Factory cuts the thought off by exactly this spacing, and stops at any other.
 _THOUGHT = re.compile(r"<think>\n(.*?)\n</think>\n\n", re.DOTALL)
 
@@ -61,7 +49,7 @@ class ShareGPT:
             if messages[0].role == "system" and messages[0].content != system:
                 raise ParseError("a system column and another system turn: loaders drop one of them")
             messages = [Message("system", system), *(messages[1:] if messages[0].role == "system" else messages)]
-        meta = meta_of(row, _OWN) | unread(row.get("conversations"), known=TURN_KEYS | {"from", "value"})
+        meta = meta_of(row, _OWN) | unread(row.get("conversations"), known=TURN_KEYS)
         return Sample(tuple(messages), tools=tools_of(row), meta=meta)
 
     def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:
@@ -216,11 +204,14 @@ def read_turn(turn: Any, before: Sequence[Message]) -> list[Message]:
     if "from" not in turn and "role" in turn:  # OpenAI's turns in ShareGPT's column are common
         return [read_message(turn)]
     speaker = turn.get("from")
-    role = _ROLES.get(speaker.lower()) if isinstance(speaker, str) else None
-    if role is None:
-        raise ParseError(f"unknown speaker {shown(speaker)}; known are human, gpt, function_call, observation, system")
-    value = text_of(turn, "value", needed=True)
-    if str(speaker).lower() == "function_call":
+    calls_tool = isinstance(speaker, str) and speaker.lower() == "function_call"
+    try:
+        role = "assistant" if calls_tool else role_of(speaker)
+    except ParseError:
+        known = "human, gpt, function_call, observation, system"
+        raise ParseError(f"unknown speaker {shown(speaker)}; known are {known}") from None
+    value = text_of(turn, body_of(turn, "value"), needed=True)
+    if calls_tool:
         return [_call_message(value)]
     calls = before[-1].tool_calls if role == "tool" and before else ()
     if len(calls) > 1 and (results := _results(value, len(calls))):

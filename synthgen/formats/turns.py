@@ -11,6 +11,9 @@ from synthgen.errors import ParseError
 from synthgen.types import Message, Sample, ToolCall
 
 
+_BODIES = ("content", "value", "text")  # what is said in a turn
+
+
 def to_json(value: Any) -> str:
     """Compact enough and as data sets spell it: `", "` and `": "`, no escapes, no NaN."""
     return _ENCODER.encode(value)
@@ -99,12 +102,30 @@ def unread(*lists: Any, known: frozenset[str]) -> dict[str, list[str]]:
     for turn in (turn for turns in lists if isinstance(turns, list) for turn in turns):
         if not isinstance(turn, Mapping):
             continue
+        found.update(f"turn key {key}" for key in [key for key in _BODIES if turn.get(key) is not None][1:])
         found.update(f"turn key {key}" for key in turn.keys() - known if turn[key] is not None)
         if turn.get("role") == "developer":
             found.add("the role developer")
         if isinstance(parts := turn.get("content"), list) and len(parts) > 1:
             found.add("the borders of text parts")
     return {"not_read": sorted(found)} if found else {}
+
+
+def noted(meta: Mapping[str, Any], *notes: str) -> dict[str, Any]:
+    """The meta of a sample with more that was not read as it stood; `lost` counts it."""
+    return {**meta, "not_read": sorted({*meta.get("not_read", ()), *notes})} if notes else dict(meta)
+
+
+def body_of(turn: Mapping[str, Any], *first: str) -> str:
+    """The key under which a turn holds what is said; the first of the usual ones where it holds nothing."""
+    keys = (*first, *_BODIES)
+    return next((key for key in keys if turn.get(key) is not None), keys[0])
+
+
+def later_turns(sample: Sample) -> tuple[str, ...]:
+    """What the user will say after the answers that are not there yet."""
+    turns = sample.meta.get("turns")
+    return tuple(turn for turn in turns if isinstance(turn, str)) if isinstance(turns, list | tuple) else ()
 
 
 def columns_of(sample: Sample) -> Mapping[str, Any]:
@@ -197,6 +218,7 @@ def lost(sample: Sample, keeps: frozenset[str]) -> tuple[str, ...]:
         ("the reference", sample.reference is not None),
         ("text beside the turns", sample.text is not None),
         ("the border of instruction and input", bool(sample.input_split and sample.input_split[1])),
+        ("the user's later turns", bool(later_turns(sample))),
     )
     columns = [f"column {name}" for name in columns_of(sample) if name not in keeps]
     unread_parts = sample.meta.get("not_read", ())

@@ -1,0 +1,104 @@
+"""What data sets call their columns and how they spell conversations: one place for all that read rows untold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# What is asked. The first that is there and holds something counts; which one that is depends on what is wanted.
+_ASKED = ("query", "problem")
+PROMPTS = ("prompt", "question", "instruction", *_ASKED, "text", "turns", "messages", "conversations")
+COMPARED = ("instruction", "question", "prompt", *_ASKED, "text", "messages", "conversations", "turns")
+TASKS = ("instruction", "prompt", "question", *_ASKED, "text")
+TURNS = ("messages", "conversations", "turns")
+# What is answered, the fuller column first: beside a solution or a response, `answer` is but the result.
+ANSWERS = ("output", "response", "solution", "completion", "answer", "target", "targets")
+REFERENCES = (*ANSWERS, "reference", "ground_truth")
+# With one of these a row has two answers to one prompt.
+PAIRED = frozenset({"chosen", "rejected_response", "rejected_messages", "preferred_output", "non_preferred_output"})
+
+_CONVERSATIONS = ("conversation", "dialog", "dialogue", "data")
+_LISTS = frozenset({"messages", "conversations", "turns", "history", "instances", "rejected_messages"})
+_ANSWERS_OF_TURNS = frozenset({"prompt", "completion", "chosen", "rejected"})  # text as often as lists of turns
+_OBJECTS = frozenset({"reward_model"})
+_ODD = _LISTS | _ANSWERS_OF_TURNS | _OBJECTS | {*_CONVERSATIONS, "system_prompt"}
+_PAIRS = (("human", "assistant"), ("input", "output"))
+_SPEAKERS = ("human", "gpt")
+
+
+def canonical(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The row with lists where a table has their JSON text, and every conversation as turns in `conversations`.
+
+    What stands there otherwise, text that is no JSON among it, stays for the reader to judge.
+    """
+    odd = _ODD & fields.keys()
+    if not odd or not any(map(_is_odd, odd, map(fields.__getitem__, odd))):
+        return fields
+    found = {column: _parsed(column, value) for column, value in fields.items()}
+    if "system" not in found and "system_prompt" in found:
+        found["system"] = found.pop("system_prompt")
+    name = "conversations" if "conversations" in found else _conversation(found)
+    if name and (turns := _turns(found[name])) is not None:
+        del found[name]
+        found["conversations"] = turns
+    return found
+
+
+def _is_odd(column: str, value: Any) -> bool:
+    """Whether anything is to be done for a column; most rows of most files need nothing."""
+    if isinstance(value, str):
+        return column == "system_prompt" or value.lstrip()[:1] in ("[", "{")
+    if not isinstance(value, list):
+        return False
+    first = value[0] if value else None
+    speaks = isinstance(first, Mapping) and ("from" in first or "role" in first)
+    return column in _CONVERSATIONS or (column == "conversations" and not speaks)
+
+
+def _parsed(column: str, value: Any) -> Any:
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+        return value
+    if column not in _LISTS and column not in _ANSWERS_OF_TURNS and column not in (*_OBJECTS, *_CONVERSATIONS):
+        return value
+    try:
+        found = json.loads(value, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return value
+    if column in _ANSWERS_OF_TURNS:  # a prompt may be about JSON
+        turns = found if isinstance(found, list) and found else [found]
+        return found if all(isinstance(turn, dict) and turn.keys() & {"role", "from"} for turn in turns) else value
+    return found if isinstance(found, dict if column in _OBJECTS else list) else value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _conversation(fields: Mapping[str, Any]) -> str | None:
+    """The column of a conversation that is called otherwise."""
+    if not fields.keys().isdisjoint(("messages", *TASKS)):
+        return None
+    name = next((name for name in _CONVERSATIONS if isinstance(fields.get(name), list) and fields[name]), None)
+    return None if name == "data" and not all(isinstance(turn, str) for turn in fields["data"]) else name
+
+
+def _turns(value: Any) -> list[Any] | None:
+    """Texts that take turns, or pairs of a question and its answer, as turns; None where it is neither list."""
+    if not isinstance(value, list) or not value:
+        return None
+    if all(isinstance(turn, str) for turn in value):
+        return [{"from": _SPEAKERS[number % 2], "value": text} for number, text in enumerate(value)]
+    if not all(isinstance(turn, Mapping) for turn in value):
+        return None
+    pair = next((pair for pair in _PAIRS if all({*pair} <= turn.keys() for turn in value)), None)
+    return [turn for one in value for turn in _of_pair(one, pair)] if pair else value
+
+
+def _of_pair(turn: Mapping[str, Any], pair: tuple[str, str]) -> Iterator[dict[str, Any]]:
+    """The turns of a pair; what else it holds goes with the question, to be counted."""
+    if system := turn.get("system"):
+        yield {"from": "system", "value": system}
+    rest = {key: value for key, value in turn.items() if key not in (*pair, "system")}
+    yield {**rest, "from": "human", "value": turn[pair[0]]}
+    yield {"from": "gpt", "value": turn[pair[1]]}
