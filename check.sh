@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The one test command: a fresh clone with Python 3.11, pip and venv to a checked tree. Arguments go to pytest.
 #   SYNTHGEN_VLLM_PYTHON=/path/to/python  use this vLLM instead of building .venv-vllm (3 GB)
-#   SYNTHGEN_NO_VLLM=1                    leave the tests on the real vLLM server out
+#   SYNTHGEN_NO_VLLM=1                    leave the tests on the real vLLM server and TRL out
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -53,9 +53,9 @@ vllm_venv() {
     printf '%s\n' "$print" > .venv-vllm/.stamp
 }
 
-# synthgen beside vLLM, for `vllm:PATH` and for a sentence model, as torch is there: what it needs and vLLM does not bring
+# synthgen beside vLLM, for `vllm:PATH`, for a sentence model and for TRL, as torch is there: what vLLM does not bring
 vllm_synthgen() {
-    local print stamp=.venv-vllm/.stamp-synthgen what='.[semantic]'
+    local print stamp=.venv-vllm/.stamp-synthgen what='.[semantic,finetune]'
     print=$(fingerprint "$(cat pyproject.toml)" "$what")
     [[ $(cat "$stamp" 2>/dev/null) == "$print" ]] && return
     stage "installing synthgen into .venv-vllm"
@@ -77,7 +77,9 @@ else
     # pytest alone skips without it; here that would be a green run that tried nothing
     "$SYNTHGEN_VLLM_PYTHON" -I -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("vllm") is None)' ||
         { echo "check.sh: no vllm for SYNTHGEN_VLLM_PYTHON=$SYNTHGEN_VLLM_PYTHON" >&2; exit 1; }
-    stage "vLLM server: $SYNTHGEN_VLLM_PYTHON"
+    "$SYNTHGEN_VLLM_PYTHON" -I -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("trl") is None)' ||
+        { echo "check.sh: no TRL for $SYNTHGEN_VLLM_PYTHON: install '.[semantic,finetune]' there" >&2; exit 1; }
+    stage "vLLM server and TRL: $SYNTHGEN_VLLM_PYTHON"
 fi
 
 stage "ruff format"

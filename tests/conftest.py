@@ -1,4 +1,4 @@
-"""Fixtures for the whole test run: the real vLLM server, one for all tests and more for tests that break theirs."""
+"""Fixtures for the whole test run: real vLLM servers and TRL, files that others made, a server that misbehaves."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from faulty import Faulty
 from faulty import serving as faulty_serving
+from trl_reader import Trl, reading, why_no_trl
 from vllm_server import START_SECONDS, Server, serving, why_unusable
 
 # A shell that starts a job in the background lets it ignore Ctrl-C, and every process below it: the tests send it.
@@ -28,11 +29,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if VLLM_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("vllm")
             item.add_marker(pytest.mark.timeout(600 + 2 * START_SECONDS))
+        elif "trl" in getattr(item, "fixturenames", ()):
+            item.add_marker("trl")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips from here, not from a fixture: the summary then folds them into one line."""
     if item.get_closest_marker("vllm") and (reason := why_unusable()):
+        pytest.skip(reason)
+    if item.get_closest_marker("trl") and (reason := why_no_trl()):
         pytest.skip(reason)
 
 
@@ -57,6 +62,14 @@ def vllm_factory(vllm_python: str, tmp_path: Path) -> Iterator[Callable[..., Ser
             return stack.enter_context(serving(vllm_python, tmp_path / "vllm.log", *flags, core=1))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def trl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trl]:
+    """TRL's trainers, in one process for all tests: what they see in a file."""
+    folder = tmp_path_factory.mktemp("trl")
+    with reading(os.environ["SYNTHGEN_VLLM_PYTHON"], folder / "trl.log") as reader:
+        yield reader
 
 
 @pytest.fixture(scope="session")

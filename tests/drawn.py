@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hypothesis import settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from synthgen.formats import Format, read_samples
@@ -70,6 +70,19 @@ def dialogues(
 
 def _maybe(draw: st.DrawFn, wanted: bool) -> str | None:
     return draw(st.one_of(st.none(), TEXT)) if wanted else None
+
+
+def several(strategy: st.SearchStrategy[Sample], count: int) -> list[Sample]:
+    """The same `count` samples each time, for readers that take a file at once."""
+    found: list[Sample] = []
+
+    @settings(derandomize=True, database=None, deadline=None, max_examples=count, phases=[Phase.generate])
+    @given(strategy)
+    def draw(sample: Sample) -> None:
+        found.append(sample)
+
+    draw()
+    return found
 
 
 def rows_of(member: Format, *samples: Sample) -> list[dict[str, Any]]:

@@ -217,12 +217,3 @@ def test_datasets_loads_each_shape(tmp_path: Path, hub_offline: Any, name: str) 
     tag = "label" if "label" in loaded.column_names else "kto_tag"
     assert loaded.features[tag].dtype == "bool"
     assert [nameless(member.read(row)).messages for row in loaded] == [sample.messages for sample in samples]
-
-
-def test_trl_takes_the_rows_as_unpaired(tmp_path: Path, hub_offline: Any) -> None:
-    data_utils = pytest.importorskip("trl.data_utils", reason="TRL is not installed")
-    path = write_samples([GOOD, BAD, CALLED], TRL, tmp_path / "k.jsonl", strict=True).path
-    loaded = hub_offline.load_dataset("json", data_files=str(path), split="train", cache_dir=str(tmp_path / "c"))
-    assert all(data_utils.is_conversational(row) for row in loaded)
-    assert data_utils.maybe_unpair_preference_dataset(loaded) is loaded
-    assert loaded["label"] == [True, False, False]

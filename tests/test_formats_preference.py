@@ -323,20 +323,6 @@ def test_datasets_loads_each_shape(tmp_path: Path, hub_offline: Any, name: str) 
     ]
 
 
-def test_trl_sees_the_prompt_and_both_answers(tmp_path: Path, hub_offline: Any) -> None:
-    data_utils = pytest.importorskip("trl.data_utils", reason="TRL is not installed")
-    samples = [PAIR, AFTER_A_TOOL, CALL_OR_TALK, LONGER]
-    path = write_samples(samples, TRL, tmp_path / "p.jsonl", strict=True).path
-    loaded = hub_offline.load_dataset("json", data_files=str(path), split="train", cache_dir=str(tmp_path / "c"))
-    for row, (prompt, chosen, rejected) in zip(loaded, [(*split_answer(s), s.rejected) for s in samples], strict=True):
-        assert data_utils.is_conversational(row)
-        assert data_utils.maybe_extract_prompt(row) == row
-        assert [len(row[key]) for key in ("prompt", "chosen", "rejected")] == [len(prompt), len(chosen), len(rejected)]
-        assert row["tools"] is None or json.loads(row["tools"]) == [TOOL]
-    unpaired = data_utils.unpair_preference_dataset(loaded)
-    assert unpaired["label"] == [True] * len(samples) + [False] * len(samples)
-
-
 def mutated(value: Any, rng: Random, depth: int = 0) -> Any:
     """The value with something in it gone, doubled or replaced."""
     if not isinstance(value, dict | list) or not value or depth == 5 or rng.random() < 0.2:

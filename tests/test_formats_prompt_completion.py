@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from test_formats import LONG, PARALLEL, PLAIN, SPLIT, TOOLS, said
 from synthgen.errors import ParseError
 from synthgen.formats import open_format, sniff_format
 from synthgen.formats.card import dataset_info
-from synthgen.formats.write import write_samples
 from synthgen.types import Message, Sample
 
 PAIRS, STRINGS = open_format("prompt-completion"), open_format("prompt-completion-text")
@@ -164,13 +162,3 @@ def test_the_registry_takes_the_texts_alone() -> None:
     assert made == {
         "prompt-completion-text": {"file_name": "p.jsonl", "columns": {"prompt": "prompt", "response": "completion"}}
     }
-
-
-def test_trl_takes_the_rows(tmp_path: Path, hub_offline: Any) -> None:
-    trl = pytest.importorskip("trl.data_utils", reason="TRL is not installed")
-    samples = [PLAIN, LONG, TOOLS, PARALLEL]
-    for member, talks in ((PAIRS, True), (STRINGS, False)):
-        result = write_samples(samples, member, tmp_path / member.file_name)
-        data = hub_offline.load_dataset("json", data_files=str(result.path), split="train", cache_dir=str(tmp_path))
-        assert [trl.is_conversational(row) for row in data] == [talks] * result.rows
-        assert result.rows == (4 if talks else 2)

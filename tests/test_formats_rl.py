@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from test_formats import ASKED, LONG, PAGE, PLAIN, TOOLS, said
 
 from synthgen.errors import ParseError
 from synthgen.formats import open_format, sniff_format
-from synthgen.formats.write import write_samples
 from synthgen.types import Message, Sample
 
 RL = open_format("rl")
@@ -101,10 +99,3 @@ def test_a_bare_prompt_is_one_and_an_answered_one_is_not() -> None:
 def test_they_say_what_is_wrong(row: dict[str, Any], words: str) -> None:
     with pytest.raises(ParseError, match=words):
         RL.read(row)
-
-
-def test_trl_takes_the_rows(tmp_path: Path, hub_offline: Any) -> None:
-    trl = pytest.importorskip("trl.data_utils", reason="TRL is not installed")
-    result = write_samples([ASKED, PLAIN, LONG, TOOLS], RL, tmp_path / RL.file_name)
-    data = hub_offline.load_dataset("json", data_files=str(result.path), split="train", cache_dir=str(tmp_path))
-    assert [trl.is_conversational(row) for row in data] == [True] * 4

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from command import synthgen
+from trl_reader import Trl
 
 from synthgen.formats import formats, open_format, read_samples
 
@@ -55,13 +56,10 @@ def test_what_a_format_cannot_hold_is_said(run: Path) -> None:
         assert "turns without a text" in done.stderr
 
 
-def test_trl_tells_conversations_from_texts(run: Path, hub_offline: Any, tmp_path: Path) -> None:
-    trl = pytest.importorskip("trl.data_utils", reason="TRL is not installed")
+def test_trl_tells_conversations_from_texts(run: Path, trl: Trl) -> None:
     talks = {"messages": True, "prompt-completion": True, "prompt-completion-text": False, "rl": True, "chatml": False}
     for name, conversational in talks.items():
-        path = str(run / open_format(name).file_name)
-        data = hub_offline.load_dataset("json", data_files=path, split="train", cache_dir=str(tmp_path / name))
-        assert [trl.is_conversational(row) for row in data] == [conversational] * 2
+        assert trl.read(run / open_format(name).file_name)["conversational"] == [conversational] * 2
 
 
 def test_the_list_of_formats_has_them_all(tmp_path: Path) -> None:
