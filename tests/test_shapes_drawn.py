@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from synthgen.errors import ParseError
 from synthgen.formats import formats, open_format, read_row
-from synthgen.rows.shapes import ANSWERS, COMPARED, PAIRED, REFERENCES, canonical
+from synthgen.rows.shapes import ANSWERS, COMPARED, PAIRED, REFERENCES
 
 SAMPLES = open_format("samples")
 _COLUMNS = sorted(

@@ -94,7 +94,7 @@ def decontaminate(
     10,000, is no evidence: it is counted in a first pass and told. Evidence of each hit: contaminated.jsonl beside
     OUT. More than 2 % of a benchmark's rows hit: contaminated.
 
-    FILE: jsonl, json, csv, tsv (also .gz, .zst; OUT is unpacked), parquet, a folder of them (all into one OUT), arrow or
+    FILE: jsonl, json, csv, tsv (also .gz, .zst; OUT is unpacked), parquet, a folder (all into one OUT), arrow or
     hf:owner/name (OUT is jsonl) or a run folder (OUT is jsonl in the format samples). Several must be of one kind.
     """  # fmt: skip
     from synthgen.cleaning.copying import Files

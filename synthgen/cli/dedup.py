@@ -90,7 +90,7 @@ def dedup(
     five-word runs they share, semantic the meaning of prompts, by the cosine of embeddings of a model that you name.
     Evidence of each drop: duplicates.jsonl beside OUT. Memory grows with what is kept; --keep best holds all texts.
 
-    FILE: jsonl, json, csv, tsv (also .gz, .zst; OUT is unpacked), parquet, a folder of them (all into one OUT), arrow or
+    FILE: jsonl, json, csv, tsv (also .gz, .zst; OUT is unpacked), parquet, a folder (all into one OUT), arrow or
     hf:owner/name (OUT is jsonl) or a run folder (OUT is jsonl in the format samples). Several must be of one kind.
     """  # fmt: skip
     from synthgen.cleaning.copying import Files

@@ -174,7 +174,8 @@ def _samples(
             at_fault(str(row))
             continue
         try:
-            member, samples = (named, samples_in(canonical(row.fields), named)) if named else read_row(row.fields, usual)
+            known = (named, samples_in(canonical(row.fields), named)) if named else None
+            member, samples = known or read_row(row.fields, usual)
         except ParseError as error:
             at_fault(f"{row.where}: {error}")
             continue

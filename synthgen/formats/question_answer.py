@@ -79,9 +79,7 @@ class QuestionAnswer:
         return {"file_name": file_name, "columns": {names.get(column, column): column for column in columns}}
 
 
-def _asked(
-    row: Mapping[str, Any], question: str
-) -> tuple[tuple[str, str] | None, frozenset[str], list[Message]]:
+def _asked(row: Mapping[str, Any], question: str) -> tuple[tuple[str, str] | None, frozenset[str], list[Message]]:
     """The border of question and context if there is one, the columns that are read, and the turns."""
     if not isinstance(row[question], str):
         prompt = prompt_of(row, question)

@@ -10,7 +10,6 @@ from typing import Any
 from synthgen.errors import ParseError
 from synthgen.types import Message, Sample, ToolCall
 
-
 _BODIES = ("content", "value", "text")  # what is said in a turn
 
 
