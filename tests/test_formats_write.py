@@ -6,16 +6,19 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_formats import ALL, LONG, PARALLEL, PLAIN, SHARED, SPLIT, TOOLS, said
 
 from synthgen.errors import StoreError, UsageError
 from synthgen.formats import formats, open_format, read_samples
 from synthgen.formats.card import card, dataset_info
+from synthgen.formats.turns import to_json, to_line
 from synthgen.formats.write import CannotCarryError, replacing, write_bytes, write_samples
 from synthgen.rows import read_rows
 from synthgen.types import Message, Sample, ToolCall
@@ -263,3 +266,38 @@ def test_load_dataset_of_a_folder_finds_each_file_and_nothing_else(tmp_path: Pat
         assert loaded["train"].num_rows == files[name][1]
         assert tuple(loaded["train"].column_names) == columns[name]
     assert hub_offline.load_dataset(str(folder), cache_dir=cache)["train"].column_names == list(columns["alpaca"])
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.sampled_from(["", "\0\x1f\x7f\x85\u2028\"\\/\b\f\n\r\t", "\ud800", "😀"]),
+    lambda inner: st.lists(inner, max_size=3) | st.tuples(inner) | st.dictionaries(st.text(st.characters()) | st.integers(), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+
+def spelled(make: Callable[[Any], bytes], value: Any) -> bytes | type:
+    try:
+        return make(value)
+    except ValueError as error:
+        return type(error)
+
+
+@settings(derandomize=True, deadline=None, max_examples=1000)
+@given(JSON)
+def test_a_line_is_the_json_of_python_byte_for_byte(value: Any) -> None:
+    assert spelled(to_line, value) == spelled(lambda one: to_json(one).encode(), value)
+
+
+def test_a_line_that_is_nested_deep_is_the_same() -> None:
+    value: Any = "x"
+    for _ in range(220):  # more than our own spelling takes, less than that of Python
+        value = {"a": [value]}
+    assert to_line(value) == to_json(value).encode()
+
+
+def test_what_is_nested_too_deep_is_left_out(tmp_path: Path) -> None:
+    value: Any = "x"
+    for _ in range(5000):
+        value = [value]
+    result = write_samples([PLAIN, Sample(PLAIN.messages, meta={"a": value})], SAMPLES, tmp_path / "s.jsonl")
+    assert (result.rows, result.left_out) == (1, {"nested too deep": 1})

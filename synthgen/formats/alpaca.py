@@ -16,7 +16,7 @@ _KEEPS = frozenset({"the border of instruction and input"})
 
 def joined(instruction: str, given: str) -> str:
     """The user's text as LLaMA-Factory and ms-swift join it."""
-    return "\n".join(part for part in (instruction, given) if part)
+    return f"{instruction}\n{given}" if instruction and given else instruction or given
 
 
 class Alpaca:

@@ -16,13 +16,13 @@ from synthgen.formats.turns import (
     content_fault,
     lost,
     meta_of,
-    plain_fault,
     results_fault,
     shown,
     spoken,
     text_of,
     to_json,
     tools_of,
+    turns_fault,
     unread,
 )
 from synthgen.types import Message, Role, Sample, ToolCall
@@ -74,7 +74,11 @@ class Messages:
         return {column: row[column] for column in columns}
 
     def carries(self, sample: Sample) -> str | None:
-        return content_fault(sample) or results_fault(sample.messages) or _order_fault(sample) or _name_fault(sample)
+        if fault := content_fault(sample):
+            return fault
+        if not sample.tools and not calls_tools(sample):
+            return turns_fault(sample)  # LLaMA-Factory drops others, and does not read those that call tools
+        return results_fault(sample.messages) or _name_fault(sample)
 
     def loses(self, sample: Sample) -> tuple[str, ...]:
         return lost(sample, _KEEPS)
@@ -93,11 +97,6 @@ class Messages:
         }
 
 
-def _order_fault(sample: Sample) -> str | None:
-    """What LLaMA-Factory drops a plain conversation for; it does not read those that call tools."""
-    return None if sample.tools or calls_tools(sample) else plain_fault(sample)
-
-
 def _name_fault(sample: Sample) -> str | None:
     """What the API refuses a whole file for."""
     names = [call.name for message in sample.messages for call in message.tool_calls]
@@ -109,7 +108,7 @@ def _name_fault(sample: Sample) -> str | None:
 
 def conversation_rows(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """A conversation as other tools take it: each call has an id, and nobody's thoughts are told."""
-    return [message_row(_for_the_api(message)) for message in with_ids(tuple(spoken(messages)))]
+    return [message_row(_for_the_api(message)) for message in with_ids(spoken(messages))]
 
 
 def tools_rows(sample: Sample) -> list[Mapping[str, Any]] | None:
@@ -143,8 +142,15 @@ def message_row(message: Message) -> dict[str, Any]:
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": to_json(call.arguments)}}
             for call in message.tool_calls
         ]
-    more = ("tool_call_id", "name", "reasoning", "weight")
-    return row | {key: value for key in more if (value := getattr(message, key)) is not None}
+    if message.tool_call_id is not None:
+        row["tool_call_id"] = message.tool_call_id
+    if message.name is not None:
+        row["name"] = message.name
+    if message.reasoning is not None:
+        row["reasoning"] = message.reasoning
+    if message.weight is not None:
+        row["weight"] = message.weight
+    return row
 
 
 def read_message(turn: Any) -> Message:
@@ -225,12 +231,20 @@ def with_ids(messages: Sequence[Message]) -> list[Message]:
 
 def _for_the_api(message: Message) -> Message:
     """It knows no reasoning, and weights of the assistant's turns alone."""
-    return replace(message, reasoning=None, weight=message.weight if message.role == "assistant" else None)
+    weight = message.weight if message.role == "assistant" else None
+    if message.reasoning is None and message.weight is weight:
+        return message
+    return replace(message, reasoning=None, weight=weight)
 
 
 def plain(messages: Iterable[Message]) -> list[Message]:
     """The turns without reasoning and weights, where something else says what is trained."""
-    return [replace(message, reasoning=None, weight=None) for message in messages]
+    return [
+        message
+        if message.reasoning is None and message.weight is None
+        else replace(message, reasoning=None, weight=None)
+        for message in messages
+    ]
 
 
 def wrapped(tool: Mapping[str, Any]) -> Mapping[str, Any]:

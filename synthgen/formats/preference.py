@@ -62,7 +62,7 @@ def prompt_and_answer(sample: Sample) -> tuple[list[dict[str, Any]], list[dict[s
     """The prompt and the answer of a sample in OpenAI's form."""
     prompt, _ = split_answer(sample)
     rows = conversation_rows(sample.messages)
-    border = sum(1 for _ in spoken(prompt))
+    border = len(spoken(prompt))
     return rows[:border], rows[border:]
 
 

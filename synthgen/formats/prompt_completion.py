@@ -75,7 +75,7 @@ def pair_fault(sample: Sample) -> str | None:
     """Why the sample is no prompt with its completion, or None."""
     if fault := content_fault(sample):
         return fault
-    prompt, _ = split_pair(list(spoken(sample.messages)))
+    prompt, _ = split_pair(spoken(sample.messages))
     if not prompt or prompt[-1].role not in ("user", "tool"):
         return "an answer that follows no user turn or tool result"
     return None
@@ -108,7 +108,7 @@ class PromptCompletion:
         return ("prompt", "completion", "tools") if tools else ("prompt", "completion")
 
     def row(self, sample: Sample, columns: Sequence[str]) -> dict[str, Any]:
-        prompt, completion = split_pair(with_ids(tuple(spoken(sample.messages))))
+        prompt, completion = split_pair(with_ids(spoken(sample.messages)))
         row = {
             "prompt": [message_row(message) for message in plain(prompt)],
             "completion": [message_row(message) for message in plain(completion)],

@@ -30,7 +30,7 @@ class PromptCompletionText:
         return ("prompt", "completion")
 
     def row(self, sample: Sample, columns: Sequence[str]) -> dict[str, Any]:
-        prompt, completion = split_pair(list(spoken(sample.messages)))
+        prompt, completion = split_pair(spoken(sample.messages))
         parts = {"prompt": prompt, "completion": completion}
         return {column: _BETWEEN.join(turn.content for turn in turns) for column, turns in parts.items()}
 
@@ -38,7 +38,7 @@ class PromptCompletionText:
         return "tools" if sample.tools or calls_tools(sample) else pair_fault(sample)
 
     def loses(self, sample: Sample) -> tuple[str, ...]:
-        turns = list(spoken(sample.messages))
+        turns = spoken(sample.messages)
         return (*(("the roles of the turns",) if len(turns) > 2 else ()), *pair_lost(sample, frozenset()))
 
     def dataset_info(self, file_name: str, columns: Sequence[str]) -> dict[str, Any] | None:

@@ -120,7 +120,7 @@ def is_leaderboard(row: Mapping[str, Any]) -> bool:
 
 def open_prompt(sample: Sample) -> Sequence[Message]:
     """All up to the last turn of the user, or the tool results after it where nothing else follows."""
-    turns = list(spoken(sample.messages))
+    turns = spoken(sample.messages)
     if turns and turns[-1].role == "tool":
         return turns
     last = max((place for place, turn in enumerate(turns) if turn.role == "user"), default=-1)

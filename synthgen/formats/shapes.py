@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 FIRST_BYTES = 10 << 20  # `chunksize` of datasets' reader of JSON lines
+_FLAT = frozenset({str, int, float, bool, type(None)})
 _MOST_KNOWN, _MOST_DEPTH = 1000, 12
 # What pyarrow takes for a timestamp in JSON (tried on 25.0), fractions of seconds not among them.
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d(?::\d\d(?::\d\d)?)?(?:Z|[+-]\d\d(?::?\d\d)?)?)?")
@@ -61,13 +62,16 @@ class Shapes:
 def _shape(value: Any, depth: int) -> Any:
     """Keys and types, without the order and number of a list's items."""
     kind = type(value)
-    if kind is str or value is None or depth > _MOST_DEPTH:
+    if kind in _FLAT or depth > _MOST_DEPTH:
         return kind
-    if isinstance(value, Mapping):
+    if kind is dict:
+        kinds = tuple(map(type, value.values()))
+        if _FLAT.issuperset(kinds):
+            return (*value, *kinds)
         return tuple([(key, _shape(inner, depth + 1)) for key, inner in value.items()])
-    if isinstance(value, list | tuple):
+    if kind is list or kind is tuple:
         return frozenset([_shape(inner, depth + 1) for inner in value])
-    return kind
+    return _shape(dict(value), depth) if isinstance(value, Mapping) else kind
 
 
 class _Place:

@@ -13,6 +13,7 @@ from synthgen.formats.messages import TURN_KEYS, read_message, role_of
 from synthgen.formats.turns import (
     body_of,
     call_of,
+    calls_tools,
     columns_of,
     content_fault,
     from_json,
@@ -24,11 +25,13 @@ from synthgen.formats.turns import (
     text_of,
     to_json,
     tools_of,
+    turns_fault,
     unread,
 )
 from synthgen.types import Message, Sample, ToolCall
 
 _OWN = frozenset({"conversations", "system", "tools"})
+_KEEPS = frozenset({"id"})
 # LLaMA-Factory cuts the thought off by exactly this spacing, and stops at any other.
 _THOUGHT = re.compile(r"<think>\n(.*?)\n</think>\n\n", re.DOTALL)
 
@@ -53,11 +56,13 @@ class ShareGPT:
         return Sample(tuple(messages), tools=tools_of(row), meta=meta)
 
     def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:
-        there: set[str] = set()
+        ids = systems = tools = False
         for sample in samples:
-            more = {"id": "id" in columns_of(sample), "system": split_system(sample)[0], "tools": sample.tools}
-            there.update(name for name, value in more.items() if value)
-        return tuple(name for name in ("id", "conversations", "system", "tools") if name in {*there, "conversations"})
+            ids = ids or "id" in columns_of(sample)
+            systems = systems or bool(split_system(sample)[0])
+            tools = tools or bool(sample.tools)
+        there = (("id", ids), ("conversations", True), ("system", systems), ("tools", tools))
+        return tuple([name for name, is_there in there if is_there])
 
     def row(self, sample: Sample, columns: Sequence[str]) -> dict[str, Any]:
         system, messages = split_system(sample)
@@ -65,7 +70,7 @@ class ShareGPT:
         tools = to_json([_with_parameters(tool) for tool in sample.tools]) if sample.tools else None
         row = {
             "id": columns_of(sample).get("id"),
-            "conversations": list(_turns(messages)),
+            "conversations": spoken_turns(messages),
             "system": system,
             "tools": tools,
         }
@@ -74,6 +79,8 @@ class ShareGPT:
     def carries(self, sample: Sample) -> str | None:
         if fault := content_fault(sample):
             return fault
+        if not calls_tools(sample):
+            return turns_fault(sample)
         _, messages = split_system(sample)
         if any(message.role == "system" for message in messages):
             return "a system turn inside the conversation"
@@ -82,12 +89,15 @@ class ShareGPT:
         return _order_fault(messages)
 
     def loses(self, sample: Sample) -> tuple[str, ...]:
-        thoughts = [message for message in sample.messages if message.reasoning]
-        keeps = {"id"} | ({"reasoning"} if all(message.tool_calls for message in thoughts) else set())
-        beside = any(message.tool_calls and message.content.strip() for message in sample.messages)
-        ids = any(call.id for message in sample.messages for call in message.tool_calls)
+        thoughts = [message for message in sample.messages if message.reasoning and not message.tool_calls]
+        calls = [message for message in sample.messages if message.tool_calls]
+        found = lost(sample, _KEEPS if thoughts else _KEEPS | {"reasoning"})
+        if not calls:
+            return found
+        beside = any(message.content.strip() for message in calls)
+        ids = any(call.id for message in calls for call in message.tool_calls)
         parts = (("text beside a tool call", beside), ("ids of tool calls", ids))
-        return (*lost(sample, frozenset(keeps)), *(part for part, there in parts if there))
+        return (*found, *(part for part, there in parts if there))
 
     def dataset_info(self, file_name: str, columns: Sequence[str]) -> dict[str, Any] | None:
         names = {"conversations": "messages", "system": "system", "tools": "tools"}
@@ -121,7 +131,9 @@ def is_original(row: Mapping[str, Any]) -> bool:
 
 def spoken_turns(messages: Sequence[Message]) -> list[dict[str, str]]:
     """The turns of a conversation as {from, value}."""
-    return list(_turns(messages))
+    if any(message.tool_calls or message.role == "tool" for message in messages):
+        return list(_turns(messages))
+    return [{"from": "human" if turn.role == "user" else "gpt", "value": turn.content} for turn in messages]
 
 
 def _groups(messages: Sequence[Message]) -> Iterator[tuple[bool, list[Message]]]:

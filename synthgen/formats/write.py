@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 from synthgen.errors import StoreError, SynthgenError, UsageError
 from synthgen.formats import Format
 from synthgen.formats.shapes import FIRST_BYTES, Shapes
-from synthgen.formats.turns import to_json
+from synthgen.formats.turns import to_line
 from synthgen.rows.text import texts
 from synthgen.types import Sample
 
@@ -127,7 +127,7 @@ class _File:
         self._narrow = False
         self._into, self._columns = into, columns
         self._wide = columns is not None  # the columns of all rows, which need not hold those of each
-        self._apart: Callable[[Sample], Sequence[Sample]] = getattr(into, "apart", lambda sample: (sample,))
+        self._apart: Callable[[Sample], Sequence[Sample]] | None = getattr(into, "apart", None)
         self._kinds: dict[tuple[str, ...], Sample] = {}  # one sample for each set of columns
         self._left_out: Counter[str] = Counter()
         self._lost: Counter[str] = Counter()
@@ -146,6 +146,9 @@ class _File:
         return self._narrow or bool(self._late)
 
     def add(self, sample: Sample) -> None:
+        if self._apart is None:
+            self._add(sample)
+            return
         for one in self._apart(sample):
             self._add(one)
 
@@ -162,9 +165,9 @@ class _File:
                 reason = self._put(sample, self._columns or columns)
             if reason is None:
                 self._rows += 1
-                lost = self._into.loses(sample)
-                self._lost.update(lost)
-                self._hurt += bool(lost)
+                if lost := self._into.loses(sample):
+                    self._lost.update(lost)
+                    self._hurt += 1
                 return
         self._left_out[reason] += 1
         self._hurt += 1
@@ -216,7 +219,7 @@ def _line(into: Format, sample: Sample, columns: tuple[str, ...]) -> tuple[dict[
     """The row and its line, or why no file can hold it; our own reader refuses the same things."""
     try:
         row = into.row(sample, columns)
-        line = to_json(row).encode()
+        line = to_line(row)
     except UnicodeEncodeError:
         return "half a surrogate pair"
     except ValueError:
@@ -277,8 +280,10 @@ class _Temporary:
                 left.unlink()
 
     def write(self, data: bytes) -> int:
-        with _told(self._path):
+        try:  # and no `with _told`, which would take longer than the writing itself
             return self._file.write(data)
+        except OSError as error:
+            raise _failure(self._path, error) from None
 
     def commit(self) -> None:
         """On the disk before it is renamed."""
@@ -309,5 +314,9 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, f"{error.strerror or error}; choose another place")
-        raise StoreError(f"{path}: cannot be written: {advice}") from None
+        raise _failure(path, error) from None
+
+
+def _failure(path: Path, error: OSError) -> StoreError:
+    advice = _ADVICE.get(error.errno or 0, f"{error.strerror or error}; choose another place")
+    return StoreError(f"{path}: cannot be written: {advice}")

@@ -118,11 +118,12 @@ def not_utf8(where: str, error: UnicodeDecodeError, line_start: int, *, ends: bo
 
 def line_rows(path: Path) -> Iterator[Row | Fault]:
     """The rows of JSON lines."""
+    name = str(path)
     for number, line in lines(path):
         if isinstance(line, Fault):
             yield line
         elif line.strip():
-            yield _json_row(line, f"{path}:{number}")
+            yield _json_row(line, f"{name}:{number}")
 
 
 def _json_row(line: bytes, where: str) -> Row | Fault:
