@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from synthgen import output
 from synthgen.errors import UsageError
 from synthgen.formats import open_format
+from synthgen.formats.parquet import Sink
 from synthgen.formats.turns import to_json
 from synthgen.rows import Fault, Row, scan_rows
 from synthgen.rows.document import Document, Element
@@ -182,7 +183,7 @@ class Parquet:
         compression = column.compression if column is not None else "SNAPPY"
         compression = "NONE" if compression == "UNCOMPRESSED" else compression  # one word to read, another to write
         number = 0
-        with ParquetWriter(_Sink(write), first.schema_arrow, compression=compression) as writer:
+        with ParquetWriter(Sink(write), first.schema_arrow, compression=compression) as writer:
             for path in self._paths:
                 file = _open_parquet(path)
                 for group in range(file.metadata.num_row_groups):
@@ -197,27 +198,6 @@ def _open_parquet(path: Path) -> Any:
     from pyarrow.parquet import ParquetFile
 
     return ParquetFile(path)
-
-
-class _Sink:
-    """A file that can be written and nothing else, which is what pyarrow asks for."""
-
-    def __init__(self, write: Write) -> None:
-        self._write, self._at, self.closed = write, 0, False
-
-    def write(self, data: Any) -> int:
-        block = bytes(data)
-        self._write(block)
-        self._at += len(block)
-        return len(block)
-
-    def tell(self) -> int:
-        return self._at
-
-    def flush(self) -> None: ...
-
-    def close(self) -> None:
-        self.closed = True
 
 
 class Hub:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from synthgen.errors import StoreError, SynthgenError, UsageError
 from synthgen.formats import Format
+from synthgen.formats.containers import container
 from synthgen.formats.shapes import FIRST_BYTES, Shapes
 from synthgen.formats.turns import to_line
 from synthgen.rows.text import texts
@@ -54,7 +55,7 @@ class Written:
 def write_samples(
     samples: Collection[Sample] | Callable[[], Iterable[Sample]], into: Format, path: Path, *, strict: bool = False
 ) -> Written:
-    """Samples as JSON lines, or the format's own container: UTF-8, LF, no NaN, each row with the same columns.
+    """Samples in the container that the path names: UTF-8, LF, no NaN, each row with the same columns.
 
     Give a collection, or a function that starts over each time.
     `strict`: CannotCarryError and no file where any sample would be left out or lose a part.
@@ -89,17 +90,6 @@ def write_all(
             file.abandon()
 
 
-class _Marks(NamedTuple):
-    """What stands around the rows of a container."""
-
-    before: bytes
-    between: bytes
-    after: bytes
-    empty: bytes
-
-
-_LINES = _Marks(b"", b"\n", b"\n", b"")
-_ARRAY = _Marks(b"[\n", b",\n", b"\n]\n", b"[]\n")
 # What is new after this has come late. Two MB are left for the rows that go to the front.
 _EARLY_BYTES = FIRST_BYTES - (2 << 20)
 
@@ -133,7 +123,7 @@ class _File:
         self._lost: Counter[str] = Counter()
         self._hurt = self._total = self._rows = self._size = 0
         self._temporary = _Temporary(path)
-        self._marks = _ARRAY if into.file_name.endswith(".json") else _LINES
+        self._container = container(path, into, self._temporary.write)
         self._shapes, self._part_ends = Shapes(), FIRST_BYTES
         self._late: dict[int, Sample] = {}
         self._front = front or {}
@@ -178,10 +168,10 @@ class _File:
         if isinstance(made, str):
             return made
         row, line = made
-        # An array is read whole.
-        if self._shapes.meet(row) and self._size >= _EARLY_BYTES and self._marks is _LINES:
+        guessed = self._container.guessed
+        if guessed and self._shapes.meet(row) and guessed == "in parts" and self._size >= _EARLY_BYTES:
             self._late[self._rows + 1] = sample
-        self._size += self._temporary.write((self._marks.between if self._size else self._marks.before) + line)
+        self._size += self._container.add(row, line)
         if self._size >= self._part_ends:  # with the newline that is still to come, as `datasets` counts
             self._shapes.end_part()
             self._part_ends = self._size + 1 + FIRST_BYTES
@@ -205,13 +195,14 @@ class _File:
             raise CannotCarryError(f"{self.path}: {message}; nothing was written, leave --strict out to write the rest")
 
     def close(self) -> Written:
-        self._temporary.write(self._marks.after if self._rows else self._marks.empty)
-        self._temporary.commit()
         columns = self._into.columns(()) if self._columns is None else self._columns
+        self._container.end(columns)
+        self._temporary.commit()
         left_out, lost, dates = dict(self._left_out), dict(self._lost), tuple(self._shapes.dates())
         return Written(self.path, self._rows, columns, left_out, lost, tuple(self._front), dates)
 
     def abandon(self) -> None:
+        self._container.close()
         self._temporary.abandon()
 
 

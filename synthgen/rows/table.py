@@ -14,13 +14,14 @@ from synthgen.errors import UsageError
 from synthgen.rows.packed import INSTALL
 from synthgen.rows.text import MAX_LINE_BYTES, Fault, Row, checked, decoded, lines
 
-# In the metadata of a parquet file: the columns that hold JSON text, which a reader may take for what it spells.
-JSON_COLUMNS = b"synthgen.json_columns"
-# Columns that hold lists or objects in some format, which a table of text has as JSON. One may be text in another
-# format: it is a list where it spells one of turns.
-_LISTS = frozenset({"conversations", "messages", "history", "spans", "rejected_messages", "preferred_output"})
-_LISTS |= {"non_preferred_output", "prompt", "completion", "chosen", "rejected", "input"}
-_OPENINGS = ("[{", "[[", "[]", '{"')
+# In the metadata of a parquet file of ours: {"json": the columns with JSON text}. In others a null is a null; in these,
+# that of an object is a key which only other rows have.
+OURS = b"synthgen"
+# Columns of lists, which a table of text has as JSON. The latter are text in some formats, so that a text which happens
+# to spell turns is taken for them only beside others that do.
+_LISTS = frozenset({"conversations", "messages", "history", "spans", "rejected_messages"})
+_MAYBE = frozenset({"prompt", "completion", "chosen", "rejected"})
+_OPENAI = frozenset({"input", "preferred_output", "non_preferred_output"})
 
 
 def csv_rows(path: Path, *, as_text: bool = False) -> Iterator[Row | Fault]:
@@ -88,22 +89,29 @@ def _delimiter(header: str) -> str:
 
 
 def _spelled(row: dict[str, Any]) -> dict[str, Any]:
-    for column in _LISTS & row.keys():
-        if row[column].startswith(_OPENINGS):
-            row[column] = _turns(row[column])
+    certain = {column: _turns(row[column]) for column in _LISTS & row.keys()}
+    row |= {column: value for column, value in certain.items() if value is not None}
+    for columns in (_MAYBE & row.keys(), _OPENAI if row.keys() >= _OPENAI else ()):
+        found = {column: _turns(row[column]) for column in columns}
+        if all(value is not None for value in found.values()):
+            row |= found
+    for tag in ("kto_tag", "label") if {"kto_tag", "completion", "messages"} & row.keys() else ():
+        row |= {tag: row[tag] == "true"} if row.get(tag) in ("true", "false") else {}
     return row
 
 
 def _turns(text: str) -> Any:
-    """The list of turns, of pairs or of spans that a text spells, or OpenAI's object of them; else the text."""
+    """The turn, or the list of turns, of pairs or of spans, that a text spells, or OpenAI's object of them; or None."""
+    if not text.startswith(("[", "{")):
+        return None
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        return text
+        return None
     if isinstance(value, dict):
-        return value if isinstance(value.get("messages"), list) else text
+        return value if {"role", "from", "messages"} & value.keys() else None
     turns = all(isinstance(one, dict) and {"role", "from"} & one.keys() for one in value)
-    return value if turns or all(isinstance(one, list) and len(one) == 2 for one in value) else text
+    return value if turns or all(isinstance(one, list) and len(one) == 2 for one in value) else None
 
 
 def parquet_rows(path: Path, *, as_text: bool = False) -> Iterator[Row | Fault]:
@@ -173,9 +181,11 @@ def _lists(path: Path, batches: Iterator[Any]) -> Iterator[list[Any]]:
 
 def _spelled_columns(schema: Any, as_text: bool) -> dict[str, Callable[[Any], Any]]:
     """The columns with JSON text in them: Arrow's own type for it, which `datasets` uses, and what we wrote."""
-    ours = [] if as_text else json.loads((schema.metadata or {}).get(JSON_COLUMNS, b"[]"))
+    ours = None if as_text else (schema.metadata or {}).get(OURS)
     found = {field.name: _meaning(field.type) for field in schema}
-    found |= {name: _of_json for name in ours if name in found}
+    if ours is not None:
+        texts = json.loads(ours)["json"]
+        found = {name: _of_json if name in texts else _without_padding for name in found}
     return {name: meaning for name, meaning in found.items() if meaning is not None}
 
 
@@ -195,6 +205,12 @@ def _meaning(kind: Any) -> Callable[[Any], Any] | None:
 
 def _of_parts(value: Any, parts: dict[str, Callable[[Any], Any]]) -> Any:
     return value and {name: parts[name](one) if name in parts else one for name, one in value.items()}
+
+
+def _without_padding(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_padding(one) for name, one in value.items() if one is not None}
+    return [_without_padding(one) for one in value] if isinstance(value, list) else value
 
 
 def _of_json(value: Any) -> Any:
