@@ -22,6 +22,10 @@ _SIZES = (
 )
 
 
+OURS = "synthgen"  # the tag by which a card of ours is known
+_TAGS = ("synthetic", OURS)
+
+
 def dataset_info(files: Mapping[str, tuple[str, Sequence[str]]]) -> bytes:
     """`dataset_info.json` for the files, each format's name with its file's name and the columns in it.
 
@@ -58,7 +62,8 @@ def card(
     written = [(name, file, rows) for name, (file, rows) in files.items() if rows]
     written = written or [(name, file, rows) for name, (file, rows) in files.items()]
     count = max((rows for _, _, rows in written), default=0)
-    lines = ["---", *_front(title, written, languages, license_id, count), "---", "", f"# {_line(title)}", ""]
+    configs = [(config, [("train", file)]) for config, file, _ in _configs(written)]
+    lines = ["---", *_front(title, configs, languages, license_id, count), "---", "", f"# {_line(title)}", ""]
     lines += [f"{count:,} synthetic samples, made by synthgen with the recipe `{recipe}`.", ""]
     lines += _table("Files", ("load_dataset(..., name)", "file", "rows"), _configs(written))
     if models:
@@ -73,26 +78,67 @@ def card(
     return "\n".join(lines)
 
 
+def folder_card(
+    *,
+    title: str,
+    splits: Mapping[str, tuple[str, int]],
+    format_name: str,
+    about: Sequence[str],
+    languages: Sequence[str] = (),
+    license_id: str = "",
+    tags: Sequence[str] = _TAGS,
+    models: Sequence[tuple[str, str]] = (),
+    lost: Mapping[str, int] | None = None,
+    command: str = "",
+) -> str:
+    """`README.md` for one data set: a file for each split, with its number of rows; `about`: where it comes from."""
+    count = sum(rows for _, rows in splits.values())
+    configs = [("default", [(split, file) for split, (file, _) in splits.items()])]
+    front = _front(title, configs, languages, license_id, count, tags)
+    lines = ["---", *front, "---", "", f"# {_line(title)}", ""]
+    lines += [f"{count:,} rows in the format `{format_name}`, written by synthgen.", *map(_line, about), ""]
+    lines += _table("Splits", ("split", "file", "rows"), [(s, file, f"{n:,}") for s, (file, n) in splits.items()])
+    if len(splits) > 1:
+        lines += ["Rows are split by a hash of their prompt: no prompt is in two splits.", ""]
+    if models:
+        lines += _table("Models", ("role", "model"), models)
+    if lost:
+        lines += _table(
+            "Not carried by the format", ("what", "samples"), [(what, f"{n:,}") for what, n in lost.items()]
+        )
+    lines += ["What models write may be bound by the terms of the models as well.", ""]
+    if command:
+        lines += ["## Made with", "", *(f"    {line}" for line in command.splitlines()), ""]
+    return "\n".join(lines)
+
+
 def _front(
-    title: str, written: Sequence[tuple[str, str, int]], languages: Sequence[str], license_id: str, count: int
+    title: str,
+    configs: Sequence[tuple[str, Sequence[tuple[str, str]]]],
+    languages: Sequence[str],
+    license_id: str,
+    count: int,
+    tags: Sequence[str] = _TAGS,
 ) -> list[str]:
-    """The front matter, every text quoted: to YAML a bare `no` is false, and a bare `1.0` a number."""
-    lines = [f"license: {_quoted(license_id)}"]
+    """The front matter, every text quoted: to YAML a bare `no` is false, and a bare `1.0` a number.
+
+    `configs`: each with its splits, and the file of each. They name all data, so that no stray file is loaded.
+    """
+    lines = [f"license: {_quoted(license_id)}"] if license_id else []
     if languages:
         lines += ["language:", *(f"- {_quoted(language)}" for language in languages)]
     lines += [f"pretty_name: {_quoted(title)}"]
     lines += ["size_categories:", f"- {_quoted(size_category(count))}"]
-    lines += ["task_categories:", '- "text-generation"', "annotations_creators:", '- "machine-generated"']
-    lines += ["language_creators:", '- "machine-generated"', "tags:", '- "synthetic"', '- "synthgen"']
-    if written:
+    lines += ["task_categories:", '- "text-generation"']
+    if "synthetic" in tags:
+        lines += ["annotations_creators:", '- "machine-generated"', "language_creators:", '- "machine-generated"']
+    lines += ["tags:", *(f"- {_quoted(tag)}" for tag in tags)]
+    if configs:
         lines += ["configs:"]
-    for config, file, _ in _configs(written):
-        lines += [
-            f"- config_name: {_quoted(config)}",
-            "  data_files:",
-            '  - split: "train"',
-            f"    path: {_quoted(file)}",
-        ]
+    for config, splits in configs:
+        lines += [f"- config_name: {_quoted(config)}", "  data_files:"]
+        for split, file in splits:
+            lines += [f"  - split: {_quoted(split)}", f"    path: {_quoted(file)}"]
     return lines
 
 

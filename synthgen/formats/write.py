@@ -90,6 +90,36 @@ def write_all(
             file.abandon()
 
 
+def write_splits(
+    samples: Callable[[], Iterable[Sample]],
+    into: Format,
+    paths: Mapping[str, Path],
+    split_of: Callable[[Sample], str],
+    *,
+    strict: bool = False,
+) -> dict[str, Written]:
+    """Each sample into the file of its split, all with the same columns; a split without rows gets none."""
+    files = {split: _File(into, path) for split, path in paths.items()}
+    try:
+        again = files
+        while again:
+            for sample in samples():
+                if (file := again.get(split_of(sample))) is not None:
+                    file.add(sample)
+            columns = into.columns(kind for file in files.values() for kind in file.kinds)
+            again = {split: file.start_over(columns) for split, file in files.items() if file.lacks(columns)}
+            files |= again
+        if strict:
+            for file in files.values():
+                file.check()
+        none = not any(file.rows for file in files.values())
+        first = next(iter(files))
+        return {split: file.close(keep=file.rows > 0 or (none and split == first)) for split, file in files.items()}
+    finally:
+        for file in files.values():
+            file.abandon()
+
+
 # What is new after this has come late. Two MB are left for the rows that go to the front.
 _EARLY_BYTES = FIRST_BYTES - (2 << 20)
 
@@ -182,10 +212,25 @@ class _File:
         self._columns = self._columns or columns
         self._narrow |= not self._wide and not set(columns) <= set(self._columns)
 
-    def start_over(self) -> _File:
-        """The same file with the columns of all rows, and with those at the front that came late."""
+    @property
+    def rows(self) -> int:
+        """How many it has."""
+        return self._rows
+
+    @property
+    def kinds(self) -> Collection[Sample]:
+        """One sample for each set of columns."""
+        return self._kinds.values()
+
+    def lacks(self, columns: tuple[str, ...]) -> bool:
+        """Whether the file is to be started over to have these."""
+        return self.unfit or (bool(self._kinds) and self._columns != columns)
+
+    def start_over(self, columns: tuple[str, ...] | None = None) -> _File:
+        """The same file with the columns of all rows, or these, and with those at the front that came late."""
         self.abandon()
-        return _File(self._into, self.path, self._into.columns(self._kinds.values()), {**self._front, **self._late})
+        columns = columns or self._into.columns(self._kinds.values())
+        return _File(self._into, self.path, columns, {**self._front, **self._late})
 
     def check(self) -> None:
         """Raises CannotCarryError where a sample was left out or lost a part."""
@@ -194,10 +239,12 @@ class _File:
             message = f"{self._into.name} cannot hold {self._hurt} of {self._total} samples whole: {reasons}"
             raise CannotCarryError(f"{self.path}: {message}; nothing was written, leave --strict out to write the rest")
 
-    def close(self) -> Written:
+    def close(self, *, keep: bool = True) -> Written:
+        """What came of it; `keep=False` counts, and leaves no file."""
         columns = self._into.columns(()) if self._columns is None else self._columns
-        self._container.end(columns)
-        self._temporary.commit()
+        if keep:
+            self._container.end(columns)
+            self._temporary.commit()
         left_out, lost, dates = dict(self._left_out), dict(self._lost), tuple(self._shapes.dates())
         return Written(self.path, self._rows, columns, left_out, lost, tuple(self._front), dates)
 

@@ -1,0 +1,141 @@
+"""A data set in a folder of its own: a file for each split, LLaMA-Factory's registry and a card."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from synthgen import output
+from synthgen.dedup import cjk_share
+from synthgen.errors import UsageError
+from synthgen.formats import Format
+from synthgen.formats.card import OURS, folder_card
+from synthgen.formats.splits import REST, prompt_of, splitter
+from synthgen.formats.write import Written, write_bytes, write_splits
+from synthgen.rows.folder import front_matter
+from synthgen.types import Sample
+
+_REGISTRY, _CARD = "dataset_info.json", "README.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What came of each split, all files that were written by name, and the splits without rows."""
+
+    splits: Mapping[str, Written]
+    files: tuple[str, ...]
+    empty: tuple[str, ...]
+
+
+def check_folder(folder: Path) -> None:
+    """Raises UsageError where it is no place for a data set: what others made would be lost."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is a file; give -o the name of a folder")
+    if output.is_run(folder):
+        raise UsageError(f"{folder}: is a run folder, which has its own files; give another -o")
+    if (folder / _CARD).exists() and OURS not in _texts(front_matter(folder / _CARD).get("tags")):
+        raise UsageError(f"{folder / _CARD}: is not of synthgen's making; move it away, or give another folder")
+    _registry(folder)
+
+
+def write_folder(
+    folder: Path,
+    into: Format,
+    samples: Callable[[], Iterable[Sample]],
+    shares: Mapping[str, float],
+    *,
+    source: Path,
+    strict: bool = False,
+    command: str = "",
+) -> Made:
+    """`shares` are those of all splits but train. Raises CannotCarryError where `strict`, and leaves nothing then."""
+    suffix = Path(into.file_name).suffix
+    paths = {split: folder / f"{split}{suffix}" for split in (REST, *shares)}
+    was_there = folder.exists()
+    try:
+        written = write_splits(samples, into, paths, splitter(shares), strict=strict)
+    finally:
+        if not was_there:
+            with suppress(OSError):  # there is something in it
+                folder.rmdir()
+    kept = {split: one for split, one in written.items() if one.rows} or {REST: written[REST]}
+    name = re.sub(r"[^\w.-]", "_", folder.resolve().name, flags=re.ASCII) or "data"
+    registry = {entry: one for entry, one in _registry(folder).items() if not _is_ours(one, entry, name)}
+    for split, one in kept.items():
+        if (entry := into.dataset_info(one.path.name, one.columns)) is not None:
+            registry[name if split == REST else f"{name}_{split}"] = entry
+    files = [one.path.name for one in kept.values()]
+    if registry or (folder / _REGISTRY).exists():
+        write_bytes(folder / _REGISTRY, (json.dumps(registry, indent=2, ensure_ascii=True) + "\n").encode())
+        files.append(_REGISTRY)
+    write_bytes(folder / _CARD, _card(folder, into, samples, kept, source, command).encode())
+    return Made(written, (*files, _CARD), tuple(split for split in paths if split not in kept))
+
+
+def _is_ours(entry: Any, name: str, ours: str) -> bool:
+    """Whether an entry of the registry is one that an earlier export of this folder wrote."""
+    file = entry.get("file_name") if isinstance(entry, dict) else None
+    return isinstance(file, str) and name in (ours, f"{ours}_{Path(file).stem}")
+
+
+def _registry(folder: Path) -> dict[str, Any]:
+    """What is there already: other entries stay, as the folder may be LLaMA-Factory's own."""
+    path = folder / _REGISTRY
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UsageError(f"{path}: is no registry of LLaMA-Factory; move it away, or give another folder")
+    return found
+
+
+def _card(
+    folder: Path,
+    into: Format,
+    samples: Callable[[], Iterable[Sample]],
+    written: Mapping[str, Written],
+    source: Path,
+    command: str,
+) -> str:
+    run = output.read_run(source) if output.is_run(source) else {}
+    former = {} if run or not source.is_dir() else front_matter(source / _CARD)
+    lost: Counter[str] = Counter()
+    for one in written.values():
+        lost.update({f"left out: {reason}": number for reason, number in one.left_out.items()})
+        lost.update(one.lost)
+    languages = [str(run["lang"])] if run else _texts(former.get("language")) or _language(samples)
+    about = [f"They were made with the recipe `{run['recipe']}`."] if run else []
+    return folder_card(
+        title=folder.resolve().name,
+        splits={split: (one.path.name, one.rows) for split, one in written.items()},
+        format_name=into.name,
+        about=about,
+        languages=languages,
+        license_id=next(iter(_texts(former.get("license"))), ""),
+        tags=tuple(dict.fromkeys([*(_texts(former.get("tags")) if former else ["synthetic"]), OURS])),
+        models=list(run.get("models", {}).items()),
+        lost=lost,
+        command=command,
+    )
+
+
+def _texts(value: Any) -> list[str]:
+    """A text of a front matter, or a list of them."""
+    found = value if isinstance(value, list) else [value]
+    return [one for one in found if isinstance(one, str)]
+
+
+def _language(samples: Callable[[], Iterable[Sample]]) -> list[str]:
+    """Chinese is known by its characters; which of the others it is, nobody knows here."""
+    text = "".join(prompt_of(sample) for sample in islice(samples(), 200))
+    return ["zh"] if cjk_share(text) >= 0.3 else []
