@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ import click
 from synthgen.cli.say import as_json, note
 
 if TYPE_CHECKING:
-    from synthgen.formats import Format
+    from synthgen.formats import Format, Reading
     from synthgen.formats.write import Written
+    from synthgen.types import Sample
 
 
 @click.command()
@@ -46,8 +48,8 @@ def export(
     public: bool,
     strict: bool,
     json_: bool,
-) -> None:
-    """Convert a run or a file; what the target cannot carry is counted and said.
+) -> int:
+    """Convert a run or a file; what the target cannot carry is counted and said, and so is what cannot be read.
 
     \b
     Example: synthgen export runs/alpaca-en --to messages -o train.jsonl
@@ -61,7 +63,7 @@ def export(
     that of hf auth login; without one the exit code is 2, and 4 where the hub refuses; FOLDER/ stays.
     """
     from synthgen.errors import UsageError
-    from synthgen.formats import open_format
+    from synthgen.formats import Reading, UnreadableError, open_format
 
     into, place = open_format(target), Path(out)
     folder = out.endswith(os.sep) or place.is_dir()
@@ -70,10 +72,17 @@ def export(
     if public and not push:
         raise UsageError("--public: is for --push")
     _check_source(path, place)
-    if folder:
-        _to_folder(path, into, place, splits, strict=strict, push=push, public=public, json_=json_)
-    else:
-        _to_file(path, into, place, strict=strict, json_=json_)
+    reading = Reading(path, strict=strict)
+    try:
+        if folder:
+            _to_folder(path, reading, into, place, splits, strict=strict, push=push, public=public, json_=json_)
+        else:
+            _to_file(path, reading, into, place, strict=strict, json_=json_)
+    except UnreadableError:
+        for line in reading.lines():
+            note(line)
+        raise
+    return 1 if reading.unread else 0
 
 
 def _check_source(path: Path, out: Path) -> None:
@@ -92,7 +101,13 @@ def _check_source(path: Path, out: Path) -> None:
         raise UsageError(f"{out}: is the file that is read; give another -o")
 
 
-def _to_file(path: Path, into: Format, out: Path, *, strict: bool, json_: bool) -> None:
+def _samples(path: Path, reading: Reading) -> Callable[[], Iterable[Sample]]:
+    from synthgen import output
+
+    return output.samples_of(path) if output.is_run(path) else reading.__iter__
+
+
+def _to_file(path: Path, reading: Reading, into: Format, out: Path, *, strict: bool, json_: bool) -> None:
     from synthgen import output
     from synthgen.errors import UsageError
     from synthgen.formats.containers import check_name
@@ -101,8 +116,8 @@ def _to_file(path: Path, into: Format, out: Path, *, strict: bool, json_: bool) 
     if out.name.startswith(("run.", ".run.")) and output.is_run(out.parent):
         raise UsageError(f"{out}: belongs to the run itself; give another -o")
     check_name(out, into)
-    written = write_samples(output.samples_of(path), into, out, strict=strict)
-    left = _tell([written])
+    written = write_samples(_samples(path, reading), into, out, strict=strict)
+    left = _tell([written], reading)
     if json_:
         as_json({"path": str(out), "format": into.name, "rows": written.rows, **left})
     else:
@@ -111,6 +126,7 @@ def _to_file(path: Path, into: Format, out: Path, *, strict: bool, json_: bool) 
 
 def _to_folder(
     path: Path,
+    reading: Reading,
     into: Format,
     out: Path,
     splits: tuple[str, ...],
@@ -120,7 +136,7 @@ def _to_folder(
     public: bool,
     json_: bool,
 ) -> None:
-    from synthgen import hub, output
+    from synthgen import hub
     from synthgen.datafolder import check_folder, write_folder
     from synthgen.formats.splits import read_shares
 
@@ -129,8 +145,8 @@ def _to_folder(
     if push:
         hub.check_push(push)
     command = shlex.join(["synthgen", *sys.argv[1:]])
-    made = write_folder(out, into, output.samples_of(path), shares, source=path, strict=strict, command=command)
-    left = _tell(list(made.splits.values()))
+    made = write_folder(out, into, _samples(path, reading), shares, source=path, strict=strict, command=command)
+    left = _tell(list(made.splits.values()), reading)
     for split in made.empty:
         note(f"{split}: no prompt fell into it, so that it has no file; give a larger share, or more rows")
     rows = {split: one.rows for split, one in made.splits.items()}
@@ -145,8 +161,10 @@ def _to_folder(
         click.echo(f"pushed: {address}")
 
 
-def _tell(files: list[Written]) -> dict[str, Any]:
-    """Says what the format could not hold, and returns it as it is told to programs."""
+def _tell(files: list[Written], reading: Reading) -> dict[str, Any]:
+    """Says what could not be read and what the format could not hold, and returns it as it is told to programs."""
+    for line in reading.lines():
+        note(line)
     left: Counter[str] = sum((Counter(one.left_out) for one in files), Counter())
     lost: Counter[str] = sum((Counter(one.lost) for one in files), Counter())
     for reason, number in left.items():
@@ -156,4 +174,5 @@ def _tell(files: list[Written]) -> dict[str, Any]:
     for one in files:
         for line in one.notes:
             note(line if len(files) == 1 else f"{one.path}: {line}")
-    return {"left_out": dict(left), "lost": dict(lost)}
+    unread = {"count": reading.unread, "first": reading.first}
+    return {"left_out": dict(left), "lost": dict(lost), "unread": unread, "others": dict(reading.others)}

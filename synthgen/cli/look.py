@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synthgen.cli.say import as_json
+from synthgen.cli.say import as_json, note
 
 if TYPE_CHECKING:
     from synthgen.report import Summary
@@ -94,6 +94,7 @@ def show(path: Path, number: int, rejected: bool, reason: str | None, json_: boo
 
     from synthgen import bodies, output, report
     from synthgen.errors import UsageError
+    from synthgen.formats import Reading
     from synthgen.rows import nearest_path
 
     if not path.exists():
@@ -111,7 +112,11 @@ def show(path: Path, number: int, rejected: bool, reason: str | None, json_: boo
             there = sorted({row["reason"] for row in _rejected(path, None)})
             raise UsageError(f"{path}: nothing was rejected for {reason!r}; reasons here: {', '.join(there) or 'none'}")
     else:
-        rows = [{"sample": bodies.row(s)} for s in islice(output.samples_of(path)(), number)]
+        reading = Reading(path)
+        samples = output.samples_of(path)() if output.is_run(path) else reading
+        rows = [{"sample": bodies.row(s)} for s in islice(samples, number)]
+        for line in reading.lines():
+            note(line)
     if json_:
         as_json({"samples": rows})
     else:

@@ -130,14 +130,14 @@ def read_samples(source: str | Path, format_name: str | None = None) -> Iterator
 class Reading:
     """The same as often as it is iterated over; a row at fault is counted and told, and those after it are read.
 
-    What is counted is that of the last pass: `unread` rows, the `first` of them as lines, and `others`, rows of other
-    formats than the first row's, by name. UsageError where no row can be read. `strict`: UnreadableError at the end
-    where any could not.
+    What is counted is that of the last pass: `unread` rows, the `first` of them as lines, `most` at the most, and
+    `others`, rows of other formats than the first row's, by name. UsageError where no row can be read. `strict`:
+    UnreadableError at the end where any could not.
     """
 
-    def __init__(self, source: str | Path, *, strict: bool = False) -> None:
+    def __init__(self, source: str | Path, *, strict: bool = False, most: int = MOST_TOLD) -> None:
         self.unread, self.first, self.others = 0, list[str](), Counter[str]()
-        self._source, self._strict = source, strict
+        self._source, self._strict, self._most = source, strict, most
 
     def __iter__(self) -> Iterator[Sample]:
         self.unread, self.first, self.others = 0, [], Counter()
@@ -148,18 +148,20 @@ class Reading:
         if self.unread and not found:
             raise UsageError(f"{self.first[0]} (no row of the input can be read)")
         if self.unread and self._strict:
-            raise UnreadableError(f"{self._source}: {self.unread} rows cannot be read")
+            rest = "nothing was written, leave --strict out to write the rest"
+            raise UnreadableError(f"{self._source}: {self.unread} rows cannot be read; {rest}")
 
     def _tell(self, line: str) -> None:
         self.unread += 1
-        if len(self.first) < MOST_TOLD:
+        if len(self.first) < self._most:
             self.first.append(line)
 
     def lines(self) -> Iterator[str]:
         """What a user should know of the last pass."""
-        yield from self.first
-        if self.unread > len(self.first):
-            yield f"{self._source}: {self.unread - len(self.first)} more rows cannot be read"
+        told = self.first[:MOST_TOLD]
+        yield from told
+        if self.unread > len(told):
+            yield f"{self._source}: {self.unread - len(told)} more rows cannot be read"
         for name, count in self.others.items():
             yield f"{self._source}: {count} rows of another format than the first, read as {name}"
 

@@ -57,7 +57,7 @@ class RL:
     def read(self, row: Mapping[str, Any]) -> Sample:
         column = next((name for name in _ASKED if row.get(name) is not None), "prompt")
         prompt, told, own = row.get(column), {name: text for name in _TOLD if (text := text_of(row, name))}, {column}
-        if is_leaderboard(row):
+        if column == "question" and is_leaderboard(row):
             prompt, later = _asked_in_turns(prompt)
             told, row = {**told, **later}, {**row, "tools": row["function"]}
             own.add("function")

@@ -6,10 +6,11 @@ import hashlib
 import json
 import shlex
 import sqlite3
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -26,7 +27,7 @@ from synthgen.dedup.greedy import EXACT, WINDOW, Greedy, Texts, in_order, opened
 from synthgen.errors import SynthgenError, UsageError
 from synthgen.filters import parts
 from synthgen.finish import About, finish
-from synthgen.formats import open_format, read_samples
+from synthgen.formats import Reading, open_format
 from synthgen.formats.write import write_samples
 from synthgen.jobs.plan import MixStep, Part
 from synthgen.report import Summary
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FORMATS = ("samples",)
+UNREADABLE = "unreadable"  # rejected: a row of a source that is no sample
 _FLUSH_EVERY = 2000  # rows: what waits for the disk stays in memory
 _Named = tuple[int, int, str, Sample]  # the number of a source, the row in it, the name of both, what stands there
 
@@ -78,6 +80,7 @@ class Mixing:
     stopped: bool = False
     looked_at: int = 0
     rows: int | None = None
+    _readings: dict[str, Reading] = field(default_factory=dict)  # of the sources that are no runs
 
     def stop(self) -> None:
         self.stopped = True
@@ -93,8 +96,12 @@ class Mixing:
         began = time.monotonic()
         step = self.step
         benchmarks = Benchmarks(step.against)
+        places = [part.source.place for part in step.parts]
+        self._readings = {place: Reading(place, most=sys.maxsize) for place in places if not output.is_run(Path(place))}
         drawn = [_draw(part, step, self._read) for part in step.parts]
         self.rows = sum(len(one.order) for one in drawn)
+        for line in (line for reading in self._readings.values() for line in reading.lines()):
+            self.note(line)
         store = Store(step.folder)
         for left in step.folder.glob(".*.tmp"):  # what a killed process was writing; the lock is ours now
             left.unlink(missing_ok=True)
@@ -123,8 +130,8 @@ class Mixing:
         return self._ending(summary), summary, done
 
     def _read(self, part: Part) -> Iterator[Sample]:
-        place = part.source.place
-        for sample in read_samples(place) if place.startswith("hf:") else output.samples_of(Path(place))():
+        reading = self._readings.get(part.source.place)
+        for sample in output.samples_of(Path(part.source.place))() if reading is None else reading:
             if self.stopped:
                 raise StoppedError("interrupted; the same command continues")
             yield sample
@@ -146,7 +153,11 @@ class Mixing:
             kept = [[row for row in one.taken if (n, row) not in verdicts] for n, one in enumerate(drawn)]
             for source, row in _surplus(drawn, kept, self.step.count):
                 verdicts[source, row] = (output.SURPLUS, "")
-        for place, (source, row, sample) in enumerate(self._drawn_samples(drawn)):
+        unread = [line for reading in self._readings.values() for line in reading.first]
+        for place, line in enumerate(unread):  # first: a count that is reached ends the dataset
+            where, _, why = line.partition(": ")
+            store.decide(where, [Decision(UNREADABLE, dump(None, why))], [], place + 1)
+        for place, (source, row, sample) in enumerate(self._drawn_samples(drawn), start=len(unread)):
             reason, detail = verdicts.get((source, row), (None, ""))
             name = f"{drawn[source].part.source.name}:{row + 1}"
             store.decide(name, [Decision(reason, dump(sample, detail))], [], place + 1)
@@ -177,6 +188,7 @@ class Mixing:
                     "drawn": len(d.order),
                     "share": str(d.part.share),
                     "most": d.part.most,
+                    "unread": reading.unread if (reading := self._readings.get(d.part.source.place)) else 0,
                 }
                 for d in drawn
             },

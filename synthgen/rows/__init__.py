@@ -11,6 +11,7 @@ from synthgen.rows.document import document_rows, is_document
 from synthgen.rows.folder import folder_files
 from synthgen.rows.hub import hub_rows
 from synthgen.rows.packed import PACKED, is_packed, kind_of
+from synthgen.rows.shapes import is_registry
 from synthgen.rows.table import arrow_rows, csv_rows, parquet_rows
 from synthgen.rows.text import Fault, Row, line_rows
 
@@ -37,6 +38,9 @@ def scan_rows(source: str | Path, *, as_text: bool = False) -> Iterator[Row | Fa
         read = _READERS[kind_of(path)]
         found = False
         for row in read(path, as_text=True) if as_text and read is not _json_rows else read(path):
+            if not found and isinstance(row, Row) and is_registry(row.fields):
+                message = "LLaMA-Factory's registry of data sets, no rows; give one of the files that it names"
+                raise UsageError(f"{path}: {message} (synthgen validate checks it)")
             found = True
             yield row
         if not found:

@@ -20,10 +20,11 @@ PAIRED = frozenset({"chosen", "rejected_response", "rejected_messages", "preferr
 
 _CONVERSATIONS = ("conversation", "dialog", "dialogue", "data")
 _LISTS = frozenset({"messages", "conversations", "turns", "history", "instances", "rejected_messages"})
-_ANSWERS_OF_TURNS = frozenset({"prompt", "completion", "chosen", "rejected"})  # text as often as lists of turns
+_TEXT_OR_TURNS = frozenset({"prompt", "completion", "chosen", "rejected"})  # text as often as lists of turns
 _OBJECTS = frozenset({"reward_model"})
-_ODD = _LISTS | _ANSWERS_OF_TURNS | _OBJECTS | {*_CONVERSATIONS, "system_prompt"}
+_ODD = _LISTS | _TEXT_OR_TURNS | _OBJECTS | {*_CONVERSATIONS, "system_prompt"}
 _PAIRS = (("human", "assistant"), ("input", "output"))
+_SOURCES = frozenset({"file_name", "hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name"})
 _SPEAKERS = ("human", "gpt")
 
 
@@ -45,6 +46,11 @@ def canonical(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
+def is_registry(fields: Mapping[str, Any]) -> bool:
+    """Whether it is LLaMA-Factory's `dataset_info.json`, which names data sets and holds none of their rows."""
+    return bool(fields) and all(isinstance(one, Mapping) and not _SOURCES.isdisjoint(one) for one in fields.values())
+
+
 def _is_odd(column: str, value: Any) -> bool:
     """Whether anything is to be done for a column; most rows of most files need nothing."""
     if isinstance(value, str):
@@ -59,16 +65,24 @@ def _is_odd(column: str, value: Any) -> bool:
 def _parsed(column: str, value: Any) -> Any:
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return value
-    if column not in _LISTS and column not in _ANSWERS_OF_TURNS and column not in (*_OBJECTS, *_CONVERSATIONS):
+    if column not in _LISTS and column not in _TEXT_OR_TURNS and column not in (*_OBJECTS, *_CONVERSATIONS):
         return value
     try:
         found = json.loads(value, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return value
-    if column in _ANSWERS_OF_TURNS:  # a prompt may be about JSON
+    if column in _TEXT_OR_TURNS:  # a prompt may be about JSON
         turns = found if isinstance(found, list) and found else [found]
-        return found if all(isinstance(turn, dict) and turn.keys() & {"role", "from"} for turn in turns) else value
+        return found if all(map(_speaks, turns)) else value
     return found if isinstance(found, dict if column in _OBJECTS else list) else value
+
+
+def _speaks(turn: Any) -> bool:
+    """Whether it is a turn and nothing else, with a speaker and a text."""
+    if not isinstance(turn, dict):
+        return False
+    said = turn.get("content", turn.get("value"))
+    return isinstance(turn.get("role", turn.get("from")), str) and isinstance(said, str) and len(turn) == 2
 
 
 def _no_constant(name: str) -> Any:
