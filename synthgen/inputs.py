@@ -13,24 +13,17 @@ from synthgen import output
 from synthgen.dedup import Fingerprints, cjk_share
 from synthgen.errors import ParseError, UsageError
 from synthgen.filters import parts
-from synthgen.formats import Format, sniff_format
-from synthgen.formats.chatml import mark_of
+from synthgen.formats import read_row, sniff_format
 from synthgen.formats.labels import judged
-from synthgen.formats.messages import read_messages
 from synthgen.formats.pairs import split_answer
-from synthgen.formats.turns import from_json
+from synthgen.formats.turns import later_turns
 from synthgen.rows import read_rows
+from synthgen.rows.shapes import ANSWERS, PAIRED, PROMPTS, REFERENCES, canonical
 from synthgen.rows.text import Row
 from synthgen.types import Message, Sample, Seed
 
-# The first column that is there is the prompt.
-_COLUMNS = ("prompt", "question", "instruction", "text", "turns", "messages", "conversations")
-_LISTS = ("turns", "messages", "conversations")
-_REFERENCES = ("output", "response", "answer", "completion", "reference", "ground_truth")
-# Beside `chosen` and a label, what says that a row has two answers.
-_REJECTED = ("rejected_response", "rejected_messages", "preferred_output", "non_preferred_output")
 _READ = frozenset(
-    {*_COLUMNS, *_REFERENCES, *_REJECTED, "chosen", "rejected", "id", "input", "system", "system_prompt", "history"}
+    {*PROMPTS, *REFERENCES, *PAIRED, "rejected", "id", "input", "system", "system_prompt", "history", "instances"}
 )
 
 
@@ -96,9 +89,9 @@ def _rows(source: str | Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield where, str(sample.meta.get("id", "")), _of_sample(sample, where)
         return
     for row in read_rows(source):
-        found = _of_row(row)
         more = {k: v for k, v in row.fields.items() if k not in _READ and isinstance(v, str | int | float)}
-        yield row.where, _name(row), {**found, "columns": more} if more else found
+        for found in _of_row(row):
+            yield row.where, _name(row), {**found, "columns": more} if more else found
 
 
 def _name(row: Row) -> str:
@@ -110,89 +103,38 @@ def _name(row: Row) -> str:
     return str(value)
 
 
-def _of_row(row: Row) -> dict[str, Any]:
-    fields = row.fields
-    if judged(fields) or not fields.keys().isdisjoint(_REJECTED):
-        member = sniff_format(fields)
-        if member is not None:
-            return _of_sample(_read(row, member), row.where)
-    for column in _COLUMNS:
-        value = fields.get(column)
-        if value is not None and value not in ("", []):
-            break
-    else:
-        there = ", ".join(list(fields)[:12]) or "none"
-        raise UsageError(f"{row.where}: no prompt (columns: {there}); name one of them {', '.join(_COLUMNS[:-1])}")
-    if isinstance(value, str) and column in _LISTS:
-        value = _list(row, column, value)
-    if isinstance(value, str) and not (column == "text" and mark_of(fields)):
-        return _of_text(row, column, value)
-    if isinstance(value, list) and all(isinstance(turn, str) for turn in value):
-        return _fields(row.where, (Message("user", value[0]),), turns=tuple(value[1:]))
+def _of_row(row: Row) -> Iterator[dict[str, Any]]:
+    """The prompts of a row: one, but of a task with several instances."""
+    fields = canonical(row.fields)
+    paired = judged(fields) and sniff_format(fields)
+    column = next((name for name in (*PROMPTS, "input") if fields.get(name) not in (None, "", [])), "")
+    if not paired and not column:
+        there = ", ".join(list(row.fields)[:12]) or "none"
+        raise UsageError(f"{row.where}: no prompt (columns: {there}); name one of them {', '.join(PROMPTS[:-1])}")
+    asked = fields if paired else _alone(fields, column)
     try:
-        if column == "prompt" and not isinstance(fields.get("completion"), list):
-            found = _of_turns(read_messages(value), row.where)
-            return {**found, "reference": found["reference"] or _reference(row)}
-        member = sniff_format(fields)
-        if member is not None:
-            return _of_sample(member.read({**fields, column: value}), row.where)
-        return _of_turns(read_messages(value), row.where)
+        _, samples = read_row(asked)
     except ParseError as error:
-        raise UsageError(f"{row.where}: {column}: {error}; fix or delete the row") from None
+        raise UsageError(f"{row.where}: {column}: {error}") from None
+    for sample in samples:
+        found = _of_sample(sample, row.where)
+        if not paired:
+            text = asked[column] if isinstance(asked[column], str) and sample.text is None else None
+            split = sample.input_split or ((text, "") if text else None)
+            found = {**found, "split": split, "reference": found["reference"] or _reference(fields)}
+        yield found
 
 
-def _read(row: Row, member: Format) -> Sample:
-    try:
-        return member.read(row.fields)
-    except ParseError as error:
-        raise UsageError(f"{row.where}: {error}; fix or delete the row") from None
+def _alone(fields: Mapping[str, Any], column: str) -> dict[str, Any]:
+    """The row with this prompt alone, and without answers that say nothing: a column may wait to be filled."""
+    others = {name for name in PROMPTS if name != column} | PAIRED
+    empty = {name for name in ANSWERS if fields.get(name) in (None, "", [])}
+    return {name: value for name, value in fields.items() if name not in others | empty}
 
 
-def _list(row: Row, column: str, text: str) -> Any:
-    """What a table holds as the JSON text of a list."""
-    try:
-        value = from_json(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, list):
-        raise UsageError(f"{row.where}: {column} must be a list of turns, or the JSON text of one; fix the row")
-    return value
-
-
-def _of_text(row: Row, column: str, text: str) -> dict[str, Any]:
-    # Beside any other column one named input is not a part of the prompt.
-    given = _text(row, "input") if column == "instruction" else ""
-    system = _text(row, "system") or _text(row, "system_prompt")
-    if not text.strip():
-        raise UsageError(f"{row.where}: {column} is empty; write the prompt or delete the row")
-    said: tuple[Message, ...] = (Message("system", system),) if system else ()
-    said += tuple(_history(row)) if column == "instruction" else ()
-    prompt = f"{text}\n{given}" if given else text
-    return _fields(row.where, (*said, Message("user", prompt)), split=(text, given), reference=_reference(row))
-
-
-def _reference(row: Row) -> str | None:
+def _reference(fields: Mapping[str, Any]) -> str | None:
     """The first answer that the row has as text."""
-    return next((v for column in _REFERENCES if isinstance(v := row.fields.get(column), str) and v), None)
-
-
-def _history(row: Row) -> Iterator[Message]:
-    """Alpaca's earlier turns, which csv holds as JSON text."""
-    value = row.fields.get("history") or []
-    pairs = _list(row, "history", value) if isinstance(value, str) else value
-    for pair in pairs if isinstance(pairs, list) else [None]:
-        if not isinstance(pair, list) or [type(text) for text in pair] != [str, str]:
-            raise UsageError(f"{row.where}: history must be a list of [user, assistant] texts; fix the row")
-        yield from (Message("user", pair[0]), Message("assistant", pair[1]))
-
-
-def _text(row: Row, column: str) -> str:
-    value = row.fields.get(column)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise UsageError(f"{row.where}: {column} must be text, not {type(value).__name__}; fix the row")
-    return value
+    return next((v for column in REFERENCES if isinstance(v := fields.get(column), str) and v), None)
 
 
 def _of_sample(sample: Sample, where: str) -> dict[str, Any]:
@@ -208,7 +150,7 @@ def _of_sample(sample: Sample, where: str) -> dict[str, Any]:
     users = sum(1 for m in found["messages"] if m.role == "user")
     split = sample.input_split if users == 1 else None
     reference = None if sample.label is False else sample.reference or found["reference"]
-    return {**found, "split": split, "reference": reference}
+    return {**found, "split": split, "reference": reference, "turns": later_turns(sample)}
 
 
 def _of_turns(messages: Sequence[Message], where: str) -> dict[str, Any]:

@@ -9,15 +9,12 @@ from typing import Any
 
 import orjson
 
-from synthgen.errors import UsageError
+from synthgen.errors import ParseError, UsageError
+from synthgen.formats.sharegpt import read_turns
 from synthgen.rows import Row, read_rows
+from synthgen.rows.shapes import ANSWERS, TASKS, TURNS, canonical
 from synthgen.types import Seed
 
-# The first column that is there wins. What data sets call a task, in the order of how sure the name is.
-_INSTRUCTION = ("instruction", "prompt", "question", "query", "text")
-_OUTPUT = ("output", "response", "answer", "completion")
-_TURNS = ("messages", "conversations", "turns")
-_USER, _ASSISTANT = frozenset({"user", "human"}), frozenset({"assistant", "gpt"})
 _FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -77,13 +74,13 @@ def _task(fields: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _fields(row: Row) -> dict[str, Any]:
-    rest = dict(row.fields)
+    rest = dict(canonical(row.fields))
     rest.pop("id", None)
-    column = next((column for column in _INSTRUCTION if column in rest), None)
-    turns = next((turns for turns in _TURNS if turns in rest), None)
+    column = next((column for column in TASKS if column in rest), None)
+    turns = next((turns for turns in TURNS if turns in rest), None)
     if column:
         instruction = _text(row, column, rest.pop(column))
-        output_column = next((name for name in _OUTPUT if name in rest), None)
+        output_column = next((name for name in ANSWERS if name in rest), None)
         output = _text(row, output_column, rest.pop(output_column)) if output_column else ""
     elif turns:
         instruction, output = _first_turns(row, turns, rest.pop(turns))
@@ -112,7 +109,7 @@ def _fields(row: Row) -> dict[str, Any]:
 
 
 def _missing(row: Row) -> UsageError:
-    wanted = ", ".join((*_INSTRUCTION[:-1], f"{_INSTRUCTION[-1]} or messages"))
+    wanted = ", ".join((*TASKS[:-1], f"{TASKS[-1]} or messages"))
     return UsageError(f"{row.where}: no column with the task; columns: {_there(row)}; name one of them {wanted}")
 
 
@@ -173,18 +170,13 @@ def _wrong_instances(row: Row, found: str) -> UsageError:
 
 def _first_turns(row: Row, column: str, turns: Any) -> tuple[str, str]:
     """The first user turn and the first assistant turn; a turn is {role, content}, {from, value} or text."""
-    if not isinstance(turns, list) or not turns:
-        raise UsageError(f"{row.where}: {column} must be a list of turns; fix the row")
-    if isinstance(turns[0], str):
+    if isinstance(turns, list) and turns and isinstance(turns[0], str):
         return turns[0], ""
-    found: dict[str, str] = {}
-    for number, turn in enumerate(turns, start=1):
-        if not isinstance(turn, dict):
-            raise UsageError(f"{row.where}: turn {number} of {column} is no object; fix the row")
-        role = turn.get("role", turn.get("from"))
-        kind = "user" if role in _USER else "assistant" if role in _ASSISTANT else None
-        if kind and kind not in found:
-            found[kind] = _text(row, f"turn {number} of {column}", turn.get("content", turn.get("value")))
-    if "user" not in found:
+    try:
+        messages = read_turns(turns, column)
+    except ParseError as error:
+        raise UsageError(f"{row.where}: {error}; fix the row") from None
+    found = [next((m.content for m in messages if m.role == role), "") for role in ("user", "assistant")]
+    if not any(m.role == "user" for m in messages):
         raise UsageError(f"{row.where}: no user turn in {column}; fix or delete the row")
-    return found["user"], found.get("assistant", "")
+    return found[0], found[1]

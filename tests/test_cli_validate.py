@@ -62,7 +62,7 @@ def test_nothing_found_and_warnings_alone_exit_0(tmp_path: Path) -> None:
 
 def test_a_format_is_judged_by_its_own_rules_when_it_is_named(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "a.jsonl", [{"question": "q", "answer": "a"}])
-    assert result(synthgen("validate", source, "--json", cwd=tmp_path))["files"][0]["format"] is None
+    assert result(synthgen("validate", source, "--json", cwd=tmp_path))["files"][0]["format"] == "question-answer"
     found = result(synthgen("validate", source, "--format", "alpaca", "--json", cwd=tmp_path), 1)
     assert set(found["rules"]) == {"no-instruction", "no-output", "no-input-column"}
 

@@ -21,7 +21,7 @@ FLOORS = {
     "speakers": 4, "batches": 4, "recipe": 4, "bodies": 4, "comparing": 4,
     "load": 3,
     "embedding": 5, "vectorstore": 2, "hub": 2,
-    "serve": 2, "server": 2, "prompts": 2, "seeds": 2, "filters": 2, "formats": 2, "store": 2, "backends": 2,
+    "serve": 2, "server": 2, "prompts": 2, "seeds": 3, "filters": 2, "formats": 2, "store": 2, "backends": 2,
     "data": 1, "rows": 1, "dedup": 1, "parsing": 1, "limit": 1, "line": 1, "growth": 1, "lock": 1, "budget": 1, "queries": 1,
     "types": 0, "errors": 0, "supervisor": 0,
 }  # fmt: skip

@@ -133,14 +133,14 @@ def test_earlier_turns_and_texts_of_lists_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"messages": "hello"}, "messages must be a list of turns, or the JSON text of one"),
-        ({"instruction": "x", "history": [["a"]]}, "history must be a list of [user, assistant] texts"),
+        ({"messages": "hello"}, "messages must be a list of turns"),
+        ({"instruction": "x", "history": [["a"]]}, "history must be a list of pairs [user text, assistant text]"),
         ({"title": "x"}, "no prompt (columns: title); name one of them prompt"),
         ({"prompt": "  "}, "prompt is empty"),
         ({"prompt": "x", "id": [1]}, "id must be text or a whole number"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, "no user turn"),
         ({"messages": [{"role": "judge", "content": "x"}]}, "unknown role 'judge'"),
-        ({"instruction": "x", "input": 3}, "input must be text, not int"),
+        ({"instruction": "x", "input": 3}, "input must be text, found int"),
         ({"prompt": 3}, "prompt"),
         ({"prompt": "x", "chosen": "a", "rejected": None}, "rejected must be text, found null"),
     ],

@@ -238,7 +238,7 @@ def test_every_command_reads_a_mix_as_a_run(tmp_path: Path) -> None:
     assert "duplicate" in synthgen("show", "runs/job/m", "--rejected", cwd=tmp_path).stdout
     assert "2 rows" in synthgen("export", "runs/job/m", "--to", "sharegpt", "-o", "s.jsonl", cwd=tmp_path).stdout
     about = json.loads((tmp_path / "runs" / "job" / "m" / "run.json").read_text())
-    assert about["sources"] == {"a.jsonl": {"rows": 3, "drawn": 3, "share": "1", "most": None}}
+    assert about["sources"] == {"a.jsonl": {"rows": 3, "drawn": 3, "share": "1", "most": None, "unread": 0}}
 
 
 def test_a_benchmark_of_the_hub_keeps_its_rows_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,8 +156,8 @@ def test_one_id_for_two_rows_names_both_places(tmp_path: Path) -> None:
         ({"instruction": "x", "category": 1}, ["category must be text"]),
         ({"messages": []}, ["messages must be a list of turns"]),
         ({"messages": [{"role": "assistant", "content": "x"}]}, ["no user turn"]),
-        ({"messages": [{"role": "user", "content": ["x"]}]}, ["turn 1 of messages must be text"]),
-        ({"conversations": [["human", "x"]]}, ["turn 1 of conversations is no object"]),
+        ({"messages": [{"role": "user", "content": ["x"]}]}, ["messages, turn 1: content has a part that is no text"]),
+        ({"conversations": [["human", "x"]]}, ["conversations, turn 1: must be an object"]),
     ],
 )
 def test_a_row_that_is_no_seed_is_told_with_its_line(tmp_path: Path, row: dict[str, Any], words: list[str]) -> None:

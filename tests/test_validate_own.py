@@ -93,13 +93,13 @@ def test_what_we_write_breaks_no_rule(tmp_path_factory: pytest.TempPathFactory, 
 # What is found in the files of others: read one by one, none of it a false alarm. The two conversations of the Chinese
 # tool calls have a result after a sentence in place of a call; each `[]` stands in the file.
 REAL: dict[str, tuple[int, str | None, dict[str, int]]] = {
-    "belle_zh_seed_tasks.json": (175, None, {}),
+    "belle_zh_seed_tasks.json": (175, "seed-tasks", {}),
     "bfcl_v4_live_multiple.json": (1053, None, {"free-keys": 1}),
     "fastchat_dummy_conversation.json": (500, "sharegpt", {}),
     "gpteacher_codegen.json": (4535, "alpaca", {"other-output-column": 1}),
     "gpteacher_toolformer_06_alpaca.json": (2396, "alpaca", {}),
-    "gsm8k_test.jsonl": (1319, None, {}),
-    "gsm8k_train.jsonl": (7473, None, {}),
+    "gsm8k_test.jsonl": (1319, "question-answer", {}),
+    "gsm8k_train.jsonl": (7473, "question-answer", {}),
     "huatuo_llama_data.json": (8658, "alpaca", {}),
     "lf_alpaca_en_demo.json": (999, "alpaca", {}),
     "lf_alpaca_zh_demo.json": (1000, "alpaca", {}),
@@ -108,10 +108,10 @@ REAL: dict[str, tuple[int, str | None, dict[str, int]]] = {
     "lf_glaive_toolcall_en_demo.json": (300, "sharegpt", {"empty-tools": 109, "over-2048": 3}),
     "lf_glaive_toolcall_zh_demo.json": (300, "sharegpt", {"empty-tools": 100, "over-2048": 2, "call-order": 2}),
     "lf_kto_en_demo.json": (300, "kto-swift", {"over-2048": 23, "control-token": 2}),
-    "mtbench_question.jsonl": (80, None, {}),
-    "selfinstruct_seed_tasks.jsonl": (175, None, {}),
-    "selfinstruct_user_oriented_instructions.jsonl": (252, None, {}),
-    "vicuna_question.jsonl": (80, None, {}),
+    "mtbench_question.jsonl": (80, "mt-bench", {}),
+    "selfinstruct_seed_tasks.jsonl": (175, "seed-tasks", {}),
+    "selfinstruct_user_oriented_instructions.jsonl": (252, "seed-tasks", {}),
+    "vicuna_question.jsonl": (80, "mt-bench", {}),
 }
 
 

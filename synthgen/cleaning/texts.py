@@ -12,9 +12,10 @@ from synthgen.errors import ParseError
 from synthgen.formats import open_format, sniff_format
 from synthgen.formats.labels import tag_column
 from synthgen.formats.turns import from_json
+from synthgen.rows.shapes import COMPARED, canonical
 from synthgen.types import Sample
 
-COLUMNS = ("instruction", "question", "prompt", "text", "messages", "conversations", "turns")
+COLUMNS = COMPARED
 _LISTS = ("messages", "conversations", "turns", "history")
 _GIVEN = (
     "input", "system", "system_prompt", "history", "context", "tools",
@@ -36,8 +37,8 @@ def texts_of(fields: Mapping[str, Any], column: str | None = None, *, less: str 
     The answer is in the columns that data sets put it in, else in all other columns; `less` is none of them.
     Rows of KTO about one prompt belong together: the good answer says nothing without the bad one that follows it.
     """
-    given = "" if column else _input(fields)  # a column that is named is compared alone
     fields = fields if column else _prompted(fields)
+    given = "" if column else _input(fields)  # a column that is named is compared alone
     column = column or prompt_column(fields)
     if column is None or (value := fields.get(column)) is None:
         return None
@@ -162,7 +163,8 @@ def _read(value: Any) -> tuple[list[tuple[str, str]], list[str]]:
 
 
 def _prompted(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A pair whose prompt is in no column of its own as our format has it, any other row as it is."""
+    """A pair whose prompt is in no column of its own as our format has it, any other row in the usual columns."""
+    fields = canonical(fields)
     if fields.keys().isdisjoint(("chosen", "preferred_output")) or prompt_column(fields):
         return fields
     member = sniff_format(fields)

@@ -15,7 +15,7 @@ import click
 from synthgen.cli.say import as_json, note
 
 if TYPE_CHECKING:
-    from synthgen.formats import Format, Reading
+    from synthgen.formats import Format, SampleReader
     from synthgen.formats.write import Written
     from synthgen.types import Sample
 
@@ -63,7 +63,7 @@ def export(
     that of hf auth login; without one the exit code is 2, and 4 where the hub refuses; FOLDER/ stays.
     """
     from synthgen.errors import UsageError
-    from synthgen.formats import Reading, UnreadableError, open_format
+    from synthgen.formats import SampleReader, UnreadableError, open_format
 
     into, place = open_format(target), Path(out)
     folder = out.endswith(os.sep) or place.is_dir()
@@ -72,7 +72,7 @@ def export(
     if public and not push:
         raise UsageError("--public: is for --push")
     _check_source(path, place)
-    reading = Reading(path, strict=strict)
+    reading = SampleReader(path, strict=strict)
     try:
         if folder:
             _to_folder(path, reading, into, place, splits, strict=strict, push=push, public=public, json_=json_)
@@ -101,13 +101,13 @@ def _check_source(path: Path, out: Path) -> None:
         raise UsageError(f"{out}: is the file that is read; give another -o")
 
 
-def _samples(path: Path, reading: Reading) -> Callable[[], Iterable[Sample]]:
+def _samples(path: Path, reading: SampleReader) -> Callable[[], Iterable[Sample]]:
     from synthgen import output
 
     return output.samples_of(path) if output.is_run(path) else reading.__iter__
 
 
-def _to_file(path: Path, reading: Reading, into: Format, out: Path, *, strict: bool, json_: bool) -> None:
+def _to_file(path: Path, reading: SampleReader, into: Format, out: Path, *, strict: bool, json_: bool) -> None:
     from synthgen import output
     from synthgen.errors import UsageError
     from synthgen.formats.containers import check_name
@@ -126,7 +126,7 @@ def _to_file(path: Path, reading: Reading, into: Format, out: Path, *, strict: b
 
 def _to_folder(
     path: Path,
-    reading: Reading,
+    reading: SampleReader,
     into: Format,
     out: Path,
     splits: tuple[str, ...],
@@ -161,7 +161,7 @@ def _to_folder(
         click.echo(f"pushed: {address}")
 
 
-def _tell(files: list[Written], reading: Reading) -> dict[str, Any]:
+def _tell(files: list[Written], reading: SampleReader) -> dict[str, Any]:
     """Says what could not be read and what the format could not hold, and returns it as it is told to programs."""
     for line in reading.lines():
         note(line)

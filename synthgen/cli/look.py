@@ -94,7 +94,7 @@ def show(path: Path, number: int, rejected: bool, reason: str | None, json_: boo
 
     from synthgen import bodies, output, report
     from synthgen.errors import UsageError
-    from synthgen.formats import Reading
+    from synthgen.formats import SampleReader
     from synthgen.rows import nearest_path
 
     if not path.exists():
@@ -112,7 +112,7 @@ def show(path: Path, number: int, rejected: bool, reason: str | None, json_: boo
             there = sorted({row["reason"] for row in _rejected(path, None)})
             raise UsageError(f"{path}: nothing was rejected for {reason!r}; reasons here: {', '.join(there) or 'none'}")
     else:
-        reading = Reading(path)
+        reading = SampleReader(path)
         samples = output.samples_of(path)() if output.is_run(path) else reading
         rows = [{"sample": bodies.row(s)} for s in islice(samples, number)]
         for line in reading.lines():

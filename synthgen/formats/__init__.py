@@ -24,6 +24,7 @@ _KIN = (
     {"prompt-completion", "prompt-completion-text"},
     {"prompts", "rl"},
 )
+_ASKING = ("prompts", "rl", "mt-bench")
 
 
 class UnreadableError(SynthgenError):
@@ -99,7 +100,10 @@ def read_row(row: Mapping[str, Any], member: Format | None = None) -> tuple[Form
     """
     fields = canonical(row)
     if member is None or not member.sniff(fields):
-        member = sniff_format(fields) or member
+        found = sniff_format(fields)
+        # What lacks its answer in a file of answers is at fault, and no row of prompts.
+        lacks = found is not None and found.name == "prompts" and member is not None and member.name not in _ASKING
+        member = member if lacks else found or member
     if member is None:
         there = ", ".join(list(row)[:12]) or "none"
         raise ParseError(f"a row of no known format (columns: {there}); formats: {', '.join(formats())}")
@@ -127,7 +131,7 @@ def read_samples(source: str | Path, format_name: str | None = None) -> Iterator
     return _samples(source, format_name, refuse, Counter())
 
 
-class Reading:
+class SampleReader:
     """The same as often as it is iterated over; a row at fault is counted and told, and those after it are read.
 
     What is counted is that of the last pass: `unread` rows, the `first` of them as lines, `most` at the most, and

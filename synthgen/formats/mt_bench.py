@@ -41,7 +41,7 @@ class MTBench:
         )
 
     def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:
-        references = [sample for sample in samples if sample.reference]
+        references = [sample for sample in samples if _references(sample)]
         return (*_COLUMNS, "reference") if references else _COLUMNS
 
     def row(self, sample: Sample, columns: Sequence[str]) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class MTBench:
 def _references(sample: Sample) -> list[Any]:
     """The list that was read, as long as it is still about this sample."""
     kept = columns_of(sample).get("reference")
-    if isinstance(kept, list) and kept and kept[0] == sample.reference:
+    if isinstance(kept, list) and kept and (kept[0] or None) == sample.reference:
         return kept
     return [sample.reference] if sample.reference else []
 

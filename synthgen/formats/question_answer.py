@@ -10,7 +10,7 @@ from synthgen.formats.alpaca import FORMAT as ALPACA
 from synthgen.formats.alpaca import asked, given_column
 from synthgen.formats.labels import label_of, spelling, tag_column
 from synthgen.formats.preference import answer_of, prompt_of, system_read
-from synthgen.formats.turns import lost, meta_of, noted, plain_fault, shown, to_json
+from synthgen.formats.turns import lost, meta_of, noted, plain_fault, text_of, to_json
 from synthgen.rows.shapes import ANSWERS, PAIRED
 from synthgen.types import Message, Sample
 
@@ -91,10 +91,9 @@ def _asked(row: Mapping[str, Any], question: str) -> tuple[tuple[str, str] | Non
 def split_of(row: Mapping[str, Any], question: str) -> tuple[tuple[str, str], frozenset[str]]:
     """What is asked and what it is about, with the columns of both; a column `prompt` is all of it."""
     given = given_column(row)
-    about = row.get(given) if question == "instruction" or (given == "context" and question != "prompt") else None
-    if about is not None and not isinstance(about, str):
-        raise ParseError(f"{given} must be text, found {shown(about)}")
-    return (row[question], about or ""), frozenset({question} if about is None else {question, given})
+    if question != "instruction" and (given != "context" or question == "prompt"):
+        return (row[question], ""), frozenset({question})
+    return (row[question], text_of(row, given)), frozenset({question, given})
 
 
 def _said(row: Mapping[str, Any], answer: str) -> tuple[list[Message], str | None, frozenset[str]]:

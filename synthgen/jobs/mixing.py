@@ -27,7 +27,7 @@ from synthgen.dedup.greedy import EXACT, WINDOW, Greedy, Texts, in_order, opened
 from synthgen.errors import SynthgenError, UsageError
 from synthgen.filters import parts
 from synthgen.finish import About, finish
-from synthgen.formats import Reading, open_format
+from synthgen.formats import SampleReader, open_format
 from synthgen.formats.write import write_samples
 from synthgen.jobs.plan import MixStep, Part
 from synthgen.report import Summary
@@ -80,7 +80,7 @@ class Mixing:
     stopped: bool = False
     looked_at: int = 0
     rows: int | None = None
-    _readings: dict[str, Reading] = field(default_factory=dict)  # of the sources that are no runs
+    _readings: dict[str, SampleReader] = field(default_factory=dict)  # of the sources that are no runs
 
     def stop(self) -> None:
         self.stopped = True
@@ -97,7 +97,9 @@ class Mixing:
         step = self.step
         benchmarks = Benchmarks(step.against)
         places = [part.source.place for part in step.parts]
-        self._readings = {place: Reading(place, most=sys.maxsize) for place in places if not output.is_run(Path(place))}
+        self._readings = {
+            place: SampleReader(place, most=sys.maxsize) for place in places if not output.is_run(Path(place))
+        }
         drawn = [_draw(part, step, self._read) for part in step.parts]
         self.rows = sum(len(one.order) for one in drawn)
         for line in (line for reading in self._readings.values() for line in reading.lines()):

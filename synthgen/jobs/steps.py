@@ -18,7 +18,7 @@ from synthgen.cleaning.benchmarks import places, questions
 from synthgen.cleaning.copying import identity
 from synthgen.dedup.greedy import EXACT, METHODS, SEMANTIC
 from synthgen.errors import SynthgenError, UsageError
-from synthgen.formats import open_format
+from synthgen.formats import SampleReader, open_format
 from synthgen.jobs.plan import EMBEDDING, MixStep, Model, Options, Part, RecipeStep, Source
 from synthgen.jobs.tree import Faults, Value, known_pairs, near
 from synthgen.jobs.values import number, text, texts
@@ -297,7 +297,8 @@ def _holds_samples(source: Source, line: int, faults: Faults) -> bool:
     path = Path(source.place)
     try:
         if source.step is None and not source.place.startswith("hf:"):
-            for number, sample in enumerate(output.samples_of(path)(), 1):
+            samples = output.samples_of(path)() if output.is_run(path) else SampleReader(path)
+            for number, sample in enumerate(samples, 1):
                 if sample.text is None and not any(m.role == "assistant" for m in sample.messages):
                     faults.add(line, f"mix: {path}: row {number} has no answer; a mix takes samples, not prompts")
                     return False

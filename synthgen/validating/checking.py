@@ -222,7 +222,7 @@ def mixed(kind: Kind, row: Mapping[str, Any]) -> list[Found]:
 
 def _is_other(one: Kind, kind: Kind, row: Mapping[str, Any]) -> bool:
     """Whether a row is of another kind than the file, rather than one of its own that is at fault."""
-    if one.name == kind.name or (one.name in _CHAT and kind.name in _CHAT):
+    if one.name in (kind.name, "prompts") or (one.name in _CHAT and kind.name in _CHAT):
         return False
     return not set(one.needs) < set(kind.needs) <= row.keys()
 

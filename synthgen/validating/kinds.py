@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from synthgen.errors import UsageError
-from synthgen.formats import formats
+from synthgen.formats import formats, sniff_format
 from synthgen.validating import answers
 from synthgen.validating.rules import LOADERS, Loader
 from synthgen.validating.turns import Found, messages, sharegpt
@@ -36,6 +36,7 @@ _OPEN: tuple[Loader, ...] = ("LLaMA-Factory", "TRL", "axolotl", "ms-swift")
 _LF: tuple[Loader, ...] = ("LLaMA-Factory",)
 _TRL: tuple[Loader, ...] = ("TRL", "axolotl")
 _SWIFT: tuple[Loader, ...] = ("ms-swift",)
+_ASKED = ("question-answer", "seed-tasks", "prompts", "mt-bench")
 _CHAT = re.compile(r"\s*<\|im_start\|>\w+(?:(<\|im_sep\|>)|\n)")
 UNKNOWN = Kind("", answers.anything, (), (), LOADERS)
 KINDS: Mapping[str, Kind] = {
@@ -65,6 +66,10 @@ KINDS: Mapping[str, Kind] = {
         Kind(
             "prompt-completion-text", answers.completion, ("prompt", "completion"), ("prompt", "completion"), ("TRL",)
         ),
+        Kind("question-answer", answers.anything, (*_GIVEN, "question", "answer"), (), _SWIFT),
+        Kind("seed-tasks", answers.anything, ("instruction", "instances"), ("instruction", "instances"), ()),
+        Kind("prompts", answers.anything, ("prompt", "system"), (), ()),
+        Kind("mt-bench", answers.anything, ("turns",), ("turns",), ()),
         Kind("rl", answers.prompt_only, ("prompt",), ("prompt",), ("TRL",)),
         Kind("text", answers.text, ("text",), ("text",), _OPEN),
         Kind("chatml", answers.text, ("text",), ("text",), _OPEN),
@@ -99,6 +104,8 @@ def _name(row: Mapping[str, Any]) -> str | None:
     if "completion" in has and ("prompt" in has or tagged):
         written = "prompt-completion" if isinstance(row["completion"], list) else "prompt-completion-text"
         return "kto" if tagged else written
+    if (member := sniff_format(row)) is not None and member.name in _ASKED:
+        return member.name
     if "prompt" in has:
         return "rl"
     if "text" not in has:
