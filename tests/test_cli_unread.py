@@ -44,7 +44,7 @@ def test_export_is_strict_about_them(tmp_path: Path) -> None:
     note, error = done.stderr.splitlines()
     assert note.startswith("note: a.jsonl:2: not JSON")
     assert error == (
-        "error: a.jsonl: 1 rows cannot be read; nothing was written, leave --strict out to write the rest"
+        "error: a.jsonl: 1 row cannot be read; nothing was written, leave --strict out to write the rest"
     )  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def test_only_the_first_of_many_are_told(tmp_path: Path) -> None:
     assert done.returncode == 1
     unread = json.loads(done.stdout)["unread"]
     assert (unread["count"], len(unread["first"])) == (25, 20)
-    assert done.stderr.splitlines()[-1] == "note: a.jsonl: 5 more rows cannot be read"
+    assert done.stderr.splitlines()[-1] == "note: a.jsonl: 5 rows more cannot be read"
 
 
 def test_a_file_without_a_row_to_read_is_a_mistake(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ class SampleReader:
             raise UsageError(f"{self.first[0]} (no row of the input can be read)")
         if self.unread and self._strict:
             rest = "nothing was written, leave --strict out to write the rest"
-            raise UnreadableError(f"{self._source}: {self.unread} rows cannot be read; {rest}")
+            raise UnreadableError(f"{self._source}: {_rows(self.unread)} cannot be read; {rest}")
 
     def _tell(self, line: str) -> None:
         self.unread += 1
@@ -165,9 +165,13 @@ class SampleReader:
         told = self.first[:MOST_TOLD]
         yield from told
         if self.unread > len(told):
-            yield f"{self._source}: {self.unread - len(told)} more rows cannot be read"
+            yield f"{self._source}: {_rows(self.unread - len(told))} more cannot be read"
         for name, count in self.others.items():
-            yield f"{self._source}: {count} rows of another format than the first, read as {name}"
+            yield f"{self._source}: {_rows(count)} of another format than the first row's, read as {name}"
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'s' * (count != 1)}"
 
 
 def _samples(

@@ -30,7 +30,7 @@ class Alpaca:
         return "instruction" in row and ("output" in row or "response" in row) and not judged(row)
 
     def read(self, row: Mapping[str, Any]) -> Sample:
-        output = "output" if "output" in row else "response"  # GPTeacher's name for it
+        output = "response" if "response" in row and "output" not in row else "output"  # GPTeacher's name for it
         given = given_column(row)
         split = text_of(row, "instruction", needed=True), text_of(row, given)
         messages = [*asked(row, split), Message("assistant", text_of(row, output, needed=True))]
