@@ -30,7 +30,9 @@ def test_parquet_gives_back_the_rows_and_the_samples(tmp_path: Path, name: str) 
     assert list(read_samples(table.path, name)) == list(read_samples(lines.path, name))
 
 
-@pytest.mark.parametrize("name", [name for name in formats() if name not in ("samples", "fastchat", "mt-bench", "seed-tasks")])
+@pytest.mark.parametrize(
+    "name", [name for name in formats() if name not in ("samples", "fastchat", "mt-bench", "seed-tasks")]
+)
 def test_csv_gives_back_the_samples(tmp_path: Path, name: str) -> None:
     member = open_format(name)
     lines = write_samples(SAMPLES, member, tmp_path / "a.jsonl")

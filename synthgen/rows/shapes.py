@@ -20,9 +20,8 @@ PAIRED = frozenset({"chosen", "rejected_response", "rejected_messages", "preferr
 
 _CONVERSATIONS = ("conversation", "dialog", "dialogue", "data")
 _LISTS = frozenset({"messages", "conversations", "turns", "history", "instances", "rejected_messages"})
-_TEXT_OR_TURNS = frozenset({"prompt", "completion", "chosen", "rejected"})  # text as often as lists of turns
 _OBJECTS = frozenset({"reward_model"})
-_ODD = _LISTS | _TEXT_OR_TURNS | _OBJECTS | {*_CONVERSATIONS, "system_prompt"}
+_ODD = _LISTS | _OBJECTS | {*_CONVERSATIONS, "system_prompt"}
 _PAIRS = (("human", "assistant"), ("input", "output"))
 _SOURCES = frozenset({"file_name", "hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name"})
 _SPEAKERS = ("human", "gpt")
@@ -65,24 +64,13 @@ def _is_odd(column: str, value: Any) -> bool:
 def _parsed(column: str, value: Any) -> Any:
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return value
-    if column not in _LISTS and column not in _TEXT_OR_TURNS and column not in (*_OBJECTS, *_CONVERSATIONS):
+    if column not in _LISTS and column not in (*_OBJECTS, *_CONVERSATIONS):
         return value
     try:
         found = json.loads(value, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return value
-    if column in _TEXT_OR_TURNS:  # a prompt may be about JSON
-        turns = found if isinstance(found, list) and found else [found]
-        return found if all(map(_speaks, turns)) else value
     return found if isinstance(found, dict if column in _OBJECTS else list) else value
-
-
-def _speaks(turn: Any) -> bool:
-    """Whether it is a turn and nothing else, with a speaker and a text."""
-    if not isinstance(turn, dict):
-        return False
-    said = turn.get("content", turn.get("value"))
-    return isinstance(turn.get("role", turn.get("from")), str) and isinstance(said, str) and len(turn) == 2
 
 
 def _no_constant(name: str) -> Any:
