@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from synthgen.errors import NotAllowed, UsageError
 from synthgen.rows.packed import INSTALL
@@ -30,8 +31,10 @@ def push(folder: Path, files: Sequence[str], name: str, *, private: bool) -> str
     """
     from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    # The bases: those of the HTTP library that is behind it, which changes with versions.
+    theirs: Any = HfHubHTTPError.__bases__
     stays = f"the folder {folder} stays as it is"
     if get_token() is None:
         raise UsageError(f"--push {name}: no token: set HF_TOKEN, or log in with hf auth login; {stays}")
@@ -44,8 +47,7 @@ def push(folder: Path, files: Sequence[str], name: str, *, private: bool) -> str
         api.create_commit(name, operations, commit_message="Upload by synthgen", repo_type="dataset")
     except OfflineModeIsEnabled:
         raise NotAllowed(f"--push {name}: HF_HUB_OFFLINE is set, so that nothing is sent; {stays}") from None
-    # The bases: those of the HTTP library that is behind it, which changes with versions.
-    except HfHubHTTPError.__bases__ as error:
+    except theirs as error:
         raise NotAllowed(f"--push {name}: {constants.ENDPOINT} {_said(error)}; {stays}") from None
     return str(made)
 

@@ -176,7 +176,7 @@ def test_what_is_no_run(run: Path, line: str, parts: tuple[str, ...]) -> None:
         ("export run --to messages", "Missing option '-o'"),
         ("export run/alpaca.jsonl --to messages -o run/alpaca.jsonl", "is the file that is read; give another -o"),
         ("export files --to messages -o files/a.jsonl", "is the file that is read; give another -o"),
-        ("export run --to messages -o run", "'run' is a directory"),
+        ("export run --to messages -o run", "run: is a run folder, which has its own files; give another -o"),
         ("export run --to messages -o run/run.sqlite", "run/run.sqlite: belongs to the run itself; give another -o"),
         ("export files --to messages -o run/run.json", "run/run.json: belongs to the run itself; give another -o"),
         ("show run/alpaca.jsonl --rejected", "run/alpaca.jsonl: --rejected needs a run folder"),

@@ -103,9 +103,8 @@ def folder_card(
     if models:
         lines += _table("Models", ("role", "model"), models)
     if lost:
-        lines += _table(
-            "Not carried by the format", ("what", "samples"), [(what, f"{n:,}") for what, n in lost.items()]
-        )
+        counts = [(what, f"{number:,}") for what, number in lost.items()]
+        lines += _table("Not carried by the format", ("what", "samples"), counts)
     lines += ["What models write may be bound by the terms of the models as well.", ""]
     if command:
         lines += ["## Made with", "", *(f"    {line}" for line in command.splitlines()), ""]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -22,6 +22,7 @@ class Container(Protocol):
     """
 
     guessed: Guessed
+    spelled: Collection[str]  # columns of lists and objects, which it holds as JSON text
 
     def add(self, row: Mapping[str, Any], line: bytes) -> int:
         """Returns how many bytes that was."""
@@ -46,6 +47,7 @@ class _Json:
     """JSON lines, or an array with a row a line."""
 
     guessed: Guessed = "in parts"
+    spelled: Collection[str] = ()
     marks = _Marks(b"", b"\n", b"\n", b"")
 
     def __init__(self, write: Write) -> None:
@@ -74,10 +76,13 @@ class _Csv:
 
     def __init__(self, write: Write) -> None:
         self._write, self._any = write, False
+        self.spelled: Collection[str] = ()
 
     def add(self, row: Mapping[str, Any], line: bytes) -> int:
         head = 0 if self._any else self._record(list(row))
         self._any = True
+        lists = [name for name, value in row.items() if isinstance(value, list | dict)]
+        self.spelled = dict.fromkeys([*self.spelled, *lists])
         return head + self._record([_cell(value) for value in row.values()])
 
     def end(self, columns: Sequence[str]) -> None:
@@ -138,8 +143,3 @@ def check_name(path: Path, into: Format) -> None:
             import pyarrow.parquet  # noqa: F401
         except ImportError:
             raise UsageError(f"{path}: parquet needs more packages: {INSTALL}") from None
-
-
-def as_text_in(path: Path, row: Mapping[str, Any]) -> tuple[str, ...]:
-    """The columns of a row that the file holds as JSON text, which other tools will not take for lists."""
-    return tuple(name for name, value in row.items() if isinstance(value, list | dict)) if path.suffix == ".csv" else ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import orjson
@@ -21,6 +21,7 @@ class Parquet:
     """Lists and objects are columns of their own, as far as all rows agree on what they are; the rest is JSON text."""
 
     guessed: Literal["", "in parts", "at once"] = ""
+    spelled: Collection[str] = ()  # what is, no trainer minds
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write, self._shape = write, Shape()

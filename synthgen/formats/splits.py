@@ -39,11 +39,8 @@ def read_shares(given: Sequence[str]) -> dict[str, float]:
 
 def prompt_of(sample: Sample) -> str:
     """What the user says before the first answer, without the system text; else all that there is."""
-    asked = [
-        turn.content
-        for turn in takewhile(lambda turn: turn.role != "assistant", sample.messages)
-        if turn.role == "user"
-    ]
+    first = takewhile(lambda turn: turn.role != "assistant", sample.messages)
+    asked = [turn.content for turn in first if turn.role == "user"]
     return "\n".join(asked or [turn.content for turn in sample.messages] or [sample.text or ""])
 
 

@@ -33,6 +33,7 @@ class Written:
     """What came of a file: its rows, and how many samples were left out, or lost a part, for which reason.
 
     `moved`: the rows that stand at the front, by the numbers that they would have. `dates`: where each text is a date.
+    `spelled`: the columns of lists that the file holds as JSON text.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class Written:
     lost: Mapping[str, int]
     moved: tuple[int, ...] = ()
     dates: tuple[str, ...] = ()
+    spelled: tuple[str, ...] = ()
 
     @property
     def notes(self) -> list[str]:
@@ -49,7 +51,11 @@ class Written:
         moved = [f"row {row} moved to the front, so that `datasets` sees its keys and types" for row in self.moved]
         of = ", ".join(self.dates)
         dates = f"every text of {of} is a date, in 10 MB or all: `datasets` makes timestamps of them; reword one"
-        return [*moved, *([dates] if of else [])]
+        names = ", ".join(self.spelled)
+        spelled = (
+            f"{names}: JSON text in csv, which synthgen reads back and trainers do not; give them .jsonl or .parquet"
+        )
+        return [*moved, *([dates] if of else []), *([spelled] if names else [])]
 
 
 def write_samples(
@@ -246,7 +252,8 @@ class _File:
             self._container.end(columns)
             self._temporary.commit()
         left_out, lost, dates = dict(self._left_out), dict(self._lost), tuple(self._shapes.dates())
-        return Written(self.path, self._rows, columns, left_out, lost, tuple(self._front), dates)
+        spelled = tuple(self._container.spelled)
+        return Written(self.path, self._rows, columns, left_out, lost, tuple(self._front), dates, spelled)
 
     def abandon(self) -> None:
         self._container.close()
