@@ -33,8 +33,8 @@ def push(folder: Path, files: Sequence[str], name: str, *, private: bool) -> str
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    # The bases: those of the HTTP library that is behind it, which changes with versions.
-    theirs: Any = HfHubHTTPError.__bases__
+    # The bases: those of the HTTP library behind it, which changes with versions. ValueError: a card that is refused.
+    theirs: Any = (*HfHubHTTPError.__bases__, ValueError)
     stays = f"the folder {folder} stays as it is"
     if get_token() is None:
         raise UsageError(f"--push {name}: no token: set HF_TOKEN, or log in with hf auth login; {stays}")

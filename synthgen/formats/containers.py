@@ -50,7 +50,7 @@ class _Json:
     spelled: Collection[str] = ()
     marks = _Marks(b"", b"\n", b"\n", b"")
 
-    def __init__(self, write: Write) -> None:
+    def __init__(self, write: Write, folder: Path) -> None:
         self._write, self._any = write, False
 
     def add(self, row: Mapping[str, Any], line: bytes) -> int:
@@ -74,7 +74,7 @@ class _Csv:
 
     guessed: Guessed = ""
 
-    def __init__(self, write: Write) -> None:
+    def __init__(self, write: Write, folder: Path) -> None:
         self._write, self._any = write, False
         self.spelled: Collection[str] = ()
 
@@ -105,13 +105,13 @@ def _quoted(cell: str) -> str:
     return cell if plain else '"' + cell.replace('"', '""') + '"'
 
 
-def _parquet(write: Write) -> Container:
+def _parquet(write: Write, folder: Path) -> Container:
     from synthgen.formats.parquet import Parquet
 
-    return Parquet(write)
+    return Parquet(write, folder)
 
 
-_KINDS: Mapping[str, Callable[[Write], Container]] = {
+_KINDS: Mapping[str, Callable[[Write, Path], Container]] = {
     ".jsonl": _Json, ".ndjson": _Json, ".json": _Array, ".csv": _Csv, ".parquet": _parquet,
 }  # fmt: skip
 
@@ -124,7 +124,8 @@ def container(path: Path, into: Format, write: Write) -> Container:
     own = Path(into.file_name).suffix
     suffix = path.suffix.lower()
     array = own == ".json" and suffix in (".jsonl", ".ndjson")
-    return _KINDS[own if array or suffix not in _KINDS else suffix](write)
+    kind = _KINDS[own if array or suffix not in _KINDS else suffix]
+    return kind(write, path.resolve().parent)
 
 
 def check_name(path: Path, into: Format) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import orjson
@@ -23,9 +24,10 @@ class Parquet:
     guessed: Literal["", "in parts", "at once"] = ""
     spelled: Collection[str] = ()  # what is, no trainer minds
 
-    def __init__(self, write: Callable[[bytes], object]) -> None:
+    def __init__(self, write: Callable[[bytes], object], folder: Path) -> None:
+        """`folder` is where the rows wait, which has the space for them if it has it for the file."""
         self._write, self._shape = write, Shape()
-        self._lines = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self._lines = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by `close`
 
     def add(self, row: Mapping[str, Any], line: bytes) -> int:
         self._shape.look(row)

@@ -52,9 +52,7 @@ class Written:
         of = ", ".join(self.dates)
         dates = f"every text of {of} is a date, in 10 MB or all: `datasets` makes timestamps of them; reword one"
         names = ", ".join(self.spelled)
-        spelled = (
-            f"{names}: JSON text in csv, which synthgen reads back and trainers do not; give them .jsonl or .parquet"
-        )
+        spelled = f"{names}: JSON text in csv, read back by synthgen and by no trainer; give them .jsonl or .parquet"
         return [*moved, *([dates] if of else []), *([spelled] if names else [])]
 
 
@@ -159,7 +157,8 @@ class _File:
         self._lost: Counter[str] = Counter()
         self._hurt = self._total = self._rows = self._size = 0
         self._temporary = _Temporary(path)
-        self._container = container(path, into, self._temporary.write)
+        with _told(path):
+            self._container = container(path, into, self._temporary.write)
         self._shapes, self._part_ends = Shapes(), FIRST_BYTES
         self._late: dict[int, Sample] = {}
         self._front = front or {}
@@ -207,7 +206,8 @@ class _File:
         guessed = self._container.guessed
         if guessed and self._shapes.meet(row) and guessed == "in parts" and self._size >= _EARLY_BYTES:
             self._late[self._rows + 1] = sample
-        self._size += self._container.add(row, line)
+        with _told(self.path):
+            self._size += self._container.add(row, line)
         if self._size >= self._part_ends:  # with the newline that is still to come, as `datasets` counts
             self._shapes.end_part()
             self._part_ends = self._size + 1 + FIRST_BYTES
@@ -249,7 +249,8 @@ class _File:
         """What came of it; `keep=False` counts, and leaves no file."""
         columns = self._into.columns(()) if self._columns is None else self._columns
         if keep:
-            self._container.end(columns)
+            with _told(self.path):
+                self._container.end(columns)
             self._temporary.commit()
         left_out, lost, dates = dict(self._left_out), dict(self._lost), tuple(self._shapes.dates())
         spelled = tuple(self._container.spelled)

@@ -1,0 +1,323 @@
+"""A data set in a folder of its own: split by prompts, loaded by `datasets`, pushed to a hub."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import result, synthgen, write_rows
+from drawn import DRAWN, dialogues
+from fake_hub import Hub, serving
+from hypothesis import given
+from hypothesis import strategies as st
+from test_formats import ALL, LONG, PLAIN, said
+from test_formats_card import front
+
+from synthgen.datafolder import check_folder, write_folder
+from synthgen.dedup.exact import normal
+from synthgen.errors import UsageError
+from synthgen.formats import formats, open_format, read_samples
+from synthgen.formats.splits import prompt_of, read_shares, splitter
+from synthgen.formats.write import CannotCarryError
+from synthgen.rows import read_rows, row_files
+from synthgen.types import Message, Sample
+
+SHARES = {"test": 0.2, "validation": 0.1}
+
+
+def alpaca(number: int, answer: str = "a") -> dict[str, str]:
+    return {"instruction": f"question {number}", "input": "", "output": f"{answer} {number}"}
+
+
+@given(st.lists(dialogues(), min_size=1, max_size=8), st.randoms(use_true_random=False))
+@DRAWN
+def test_a_prompt_is_in_one_split_whatever_else_there_is(samples: list[Sample], draw: random.Random) -> None:
+    split_of = splitter(SHARES)
+    before = {id(sample): split_of(sample) for sample in samples}
+    others = [Sample((*sample.messages[:-1], Message("assistant", "another")), meta={"n": 1}) for sample in samples]
+    spelled = [
+        Sample(
+            tuple(
+                Message(m.role, f" {m.content}\n".swapcase() if m.content.isascii() else m.content) for m in s.messages
+            )
+        )
+        for s in samples
+    ]
+    all_of_them = [*samples, *others, *spelled]
+    draw.shuffle(all_of_them)
+    sides: dict[str, set[str]] = {}
+    for sample in all_of_them:
+        sides.setdefault(normal(prompt_of(sample)), set()).add(splitter(dict(reversed(SHARES.items())))(sample))
+    assert all(len(splits) == 1 for splits in sides.values())
+    assert before == {id(sample): split_of(sample) for sample in samples}
+
+
+def test_shares_hold_within_binomial_noise() -> None:
+    split_of, count = splitter(SHARES), 20_000
+    found = [split_of(Sample(said(f"question {number}", "a"))) for number in range(count)]
+    for split, share in (*SHARES.items(), ("train", 0.7)):
+        assert abs(found.count(split) - count * share) < 4 * math.sqrt(count * share * (1 - share))
+    # A larger share takes from the others, and gives nothing back.
+    larger = splitter({"test": 0.3})
+    assert all(larger(Sample(said(f"question {n}", "a"))) == "test" for n, split in enumerate(found) if split == "test")
+
+
+def test_the_prompt_is_what_is_asked_before_the_first_answer() -> None:
+    turns = (
+        Message("system", "s"),
+        Message("user", "a"),
+        Message("user", "b"),
+        Message("assistant", "c"),
+        Message("user", "d"),
+    )
+    assert prompt_of(Sample(turns)) == "a\nb"
+    assert prompt_of(Sample(text="t")) == "t"
+    assert prompt_of(Sample((Message("assistant", "only"),))) == "only"
+    assert prompt_of(Sample()) == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["test"], "--split test: must be NAME=SHARE with a share between 0 and 1, such as test=0.05"),
+        (["test=5"], "must be NAME=SHARE"), (["test=0"], "must be NAME=SHARE"), (["test=nan"], "must be NAME=SHARE"),
+        (["=0.1"], "a split's name has letters, digits and _"), (["a-b=0.1"], "a split's name has letters"),
+        (["../a=0.1"], "a split's name has letters"), (["all=0.1"], "and is not all"),
+        (["train=0.9"], "train is what the others leave; name those"),
+        (["a=0.1", "a=0.2"], "a is given twice"), (["a=0.5", "b=0.5"], "the shares add up to 1, which leaves nothing"),
+    ],
+)  # fmt: skip
+def test_shares_that_are_none_are_one_line(given: list[str], words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_shares(given)
+    assert words in str(caught.value)
+    assert read_shares(["test=0.05", "dev.x_1=1e-2"]) == {"test": 0.05, "dev.x_1": 0.01}
+
+
+@pytest.mark.parametrize("name", list(formats()))
+def test_datasets_loads_every_split_and_nothing_else(tmp_path: Path, hub_offline: Any, name: str) -> None:
+    folder, into = tmp_path / "my data", open_format(name)
+    samples = [
+        *ALL,
+        LONG,
+        PLAIN,
+        *(
+            Sample((*said(f"q{n}", "a"),), label=True, reference="r", rejected=(Message("assistant", "b"),))
+            for n in range(60)
+        ),
+    ]
+    samples += [Sample(said(f"p{n}", "a")) for n in range(60)] + [Sample(text=f"text {n}") for n in range(60)]
+    samples += [Sample((Message("user", f"u{n}"),), reference="r") for n in range(60)]
+    made = write_folder(folder, into, lambda: samples, SHARES, source=tmp_path)
+    (folder / "report.json").write_text('{"stray": 1}', "utf-8")
+    assert made.empty == ()
+    assert {path.name for path in folder.iterdir()} == {*made.files, "report.json"}
+    loaded = hub_offline.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+    assert {split: data.num_rows for split, data in loaded.items()} == {s: one.rows for s, one in made.splits.items()}
+    assert {tuple(data.column_names) for data in loaded.values()} == {made.splits["train"].columns}
+    assert len(list(read_samples(folder))) == sum(one.rows for one in made.splits.values()) > 60
+    assert len(row_files(folder)) == 3
+    info = json.loads((folder / "dataset_info.json").read_text("ascii")) if "dataset_info.json" in made.files else {}
+    assert list(info) in ([], ["my_data", "my_data_test", "my_data_validation"])
+    for split, one in made.splits.items():
+        entry = info.get("my_data" if split == "train" else f"my_data_{split}")
+        assert entry == into.dataset_info(one.path.name, one.columns)
+
+
+def test_every_split_has_the_columns_of_all(tmp_path: Path) -> None:
+    samples = [Sample(said(f"q{n}", "a", system="late" if n == 5 else "")) for n in range(40)]
+    made = write_folder(tmp_path / "d", open_format("alpaca"), lambda: samples, SHARES, source=tmp_path)
+    assert {one.columns for one in made.splits.values()} == {("instruction", "input", "output", "system")}
+    assert {tuple(row.fields) for row in read_rows(tmp_path / "d")} == {("instruction", "input", "output", "system")}
+    assert sum(one.rows for one in made.splits.values()) == 40
+
+
+def test_a_split_without_rows_has_no_file_and_what_it_lost_is_counted(tmp_path: Path) -> None:
+    samples = [Sample(said("the one", "a")), Sample(said("the one", "b")), Sample(text="no turns")]
+    made = write_folder(tmp_path / "d", open_format("alpaca"), lambda: samples, {"test": 1e-9}, source=tmp_path)
+    assert (made.empty, made.files) == (("test",), ("train.jsonl", "dataset_info.json", "README.md"))
+    assert made.splits["train"].left_out == {"text without turns": 1}
+    nothing = write_folder(tmp_path / "e", open_format("alpaca"), lambda: [], {"test": 0.5}, source=tmp_path)
+    assert (nothing.empty, nothing.splits["train"].rows) == (("test",), 0)
+    assert front((tmp_path / "e" / "README.md").read_text("utf-8"))["configs"][0]["data_files"] == [
+        {"split": "train", "path": "train.jsonl"}
+    ]
+
+
+def test_strict_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(CannotCarryError):
+        write_folder(
+            tmp_path / "d",
+            open_format("alpaca"),
+            lambda: [PLAIN, Sample(text="t")],
+            SHARES,
+            source=tmp_path,
+            strict=True,
+        )
+    assert not (tmp_path / "d").exists()
+
+
+def test_the_card_tells_what_is_known(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    write_rows(source / "a.jsonl", [alpaca(n) for n in range(1200)])
+    card = '---\nlicense: cc-by-4.0\nlanguage: [fr, "no"]\ntags: [human]\nconfigs: [{data_files: a.jsonl}]\n---\n'
+    (source / "README.md").write_text(card, "utf-8")
+    done = synthgen("export", "source", "--to", "alpaca", "-o", "d/", "--split", "test=0.1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "d" / "README.md").read_text("utf-8")
+    found = front(text)
+    assert (found["license"], found["language"], found["tags"]) == ("cc-by-4.0", ["fr", "no"], ["human", "synthgen"])
+    assert (found["size_categories"], found["task_categories"]) == (["1K<n<10K"], ["text-generation"])
+    assert "annotations_creators" not in found
+    assert [one["split"] for one in found["configs"][0]["data_files"]] == ["train", "test"]
+    assert "    synthgen export source --to alpaca -o d/ --split test=0.1" in text
+    write_rows(
+        tmp_path / "zh.jsonl", [{"instruction": f"第{n}个问题是什么?", "input": "", "output": "答"} for n in range(9)]
+    )
+    assert synthgen("export", "zh.jsonl", "--to", "messages", "-o", "z/", cwd=tmp_path).returncode == 0
+    found = front((tmp_path / "z" / "README.md").read_text("utf-8"))
+    assert (found["language"], found["tags"], "license" in found) == (["zh"], ["synthetic", "synthgen"], False)
+
+
+def test_what_others_made_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "dataset_info.json").write_text(
+        '{"own": {"file_name": "own.jsonl"}, "data_old": {"file_name": "old.jsonl"}}', "utf-8"
+    )
+    write_rows(tmp_path / "a.jsonl", [alpaca(n) for n in range(50)])
+    for shares in (["--split", "test=0.2"], []):
+        out = result(synthgen("export", "a.jsonl", "--to", "alpaca", "-o", "data", *shares, "--json", cwd=tmp_path))
+        assert out["rows"] == 50
+        assert set(out["splits"]) == ({"train", "test"} if shares else {"train"})
+        info = json.loads((folder / "dataset_info.json").read_text("ascii"))
+        assert list(info) == ["own", "data", *(["data_test"] if shares else [])]
+    (folder / "README.md").write_text("# Somebody's own\n", "utf-8")
+    done = synthgen("export", "a.jsonl", "--to", "alpaca", "-o", "data", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "data/README.md: is not of synthgen's making; move it away" in done.stderr
+    assert (folder / "README.md").read_text("utf-8") == "# Somebody's own\n"
+    (folder / "README.md").unlink()
+    for bad in ("[1]", "{", "\xff"):
+        (folder / "dataset_info.json").write_text(bad, "latin-1")
+        with pytest.raises(UsageError, match="is no registry of LLaMA-Factory; move it away"):
+            check_folder(folder)
+    with pytest.raises(UsageError, match="is a file; give -o the name of a folder"):
+        check_folder(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("-o d.jsonl --split test=0.1", "--split: is for a data set in a folder; give -o d.jsonl/"),
+        ("-o d.jsonl --push me/data", "--push: is for a data set in a folder; give -o d.jsonl/"),
+        ("-o d/ --public", "--public: is for --push"),
+        ("-o d/ --push data", "--push data: must be owner/name, in letters, digits, -, _ and ."),
+        ("-o d/ --push me/da--ta", "must be owner/name"),
+        ("-o d/ --split test=2", "--split test=2: must be NAME=SHARE"),
+        ("-o . ", ".: is the folder that is read; give another -o"),
+        ("-o a.jsonl/ ", "a.jsonl: is the file that is read; give another -o"),
+        ("-o b.jsonl/ ", "b.jsonl: is a file; give -o the name of a folder"),
+    ],
+)
+def test_a_folder_that_cannot_be_is_one_line(tmp_path: Path, line: str, words: str) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        write_rows(tmp_path / name, [alpaca(1)])
+    done = synthgen("export", "a.jsonl", "--to", "alpaca", *line.split(), cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert words in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"a.jsonl", "b.jsonl"}
+
+
+@pytest.fixture
+def fake_hub() -> Iterator[Hub]:
+    pytest.importorskip("huggingface_hub")
+    with serving() as hub:
+        yield hub
+
+
+def push(tmp_path: Path, hub: Hub, *more: str, **env: str) -> Any:
+    write_rows(tmp_path / "a.jsonl", [alpaca(n) for n in range(50)])
+    given = {
+        "HF_ENDPOINT": hub.url,
+        "HF_TOKEN": "hf_secret",
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_OFFLINE": "0",
+        **env,
+    }
+    words = ("a.jsonl", "--to", "alpaca", "-o", "d/", "--split", "test=0.2", "--push", "me/my-data", *more)
+    return synthgen("export", *words, cwd=tmp_path, **given)
+
+
+def test_a_push_uploads_what_was_written_and_nothing_else(tmp_path: Path, fake_hub: Hub) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "secret.txt").write_text("mine", "utf-8")
+    out = result(push(tmp_path, fake_hub, "--json"))
+    assert out["pushed"] == f"{fake_hub.url}/datasets/me/my-data"
+    names = {"train.jsonl", "test.jsonl", "dataset_info.json", "README.md"}
+    assert fake_hub.files == {name: (tmp_path / "d" / name).read_bytes() for name in names}
+    assert fake_hub.repos["me/my-data"]["type"] == "dataset"
+    assert "private" in (fake_hub.repos["me/my-data"].get("visibility"), *fake_hub.repos["me/my-data"])
+    assert fake_hub.tokens == {"Bearer hf_secret"}
+    assert len(fake_hub.commits) == 1
+    again = push(tmp_path, fake_hub)
+    assert again.returncode == 0, again.stderr
+    assert f"pushed: {fake_hub.url}/datasets/me/my-data" in again.stdout
+    assert "hf_secret" not in again.stdout + again.stderr
+
+
+def test_public_is_asked_for(tmp_path: Path, fake_hub: Hub) -> None:
+    assert push(tmp_path, fake_hub, "--public").returncode == 0
+    asked = fake_hub.repos["me/my-data"]
+    assert asked.get("visibility", "public") == "public"
+    assert not asked.get("private")
+
+
+@pytest.mark.parametrize(
+    ("status", "env", "code", "words"),
+    [
+        (403, {}, 4, "does not allow it (403); is the token one that may write there?"),
+        (401, {}, 4, "does not allow it (401)"),
+        (500, {}, 4, "does not take it ("),
+        (0, {"HF_TOKEN": ""}, 2, "no token: set HF_TOKEN, or log in with hf auth login"),
+        (0, {"HF_HUB_OFFLINE": "1"}, 4, "HF_HUB_OFFLINE is set, so that nothing is sent"),
+        (0, {"HF_ENDPOINT": "http://127.0.0.1:9"}, 4, "http://127.0.0.1:9 does not answer ("),
+    ],
+)
+def test_a_push_that_fails_is_one_line_and_the_folder_stays(
+    tmp_path: Path, fake_hub: Hub, status: int, env: dict[str, str], code: int, words: str
+) -> None:
+    fake_hub.status = status
+    done = push(tmp_path, fake_hub, **env)
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
+    assert "--push me/my-data: " in done.stderr
+    assert words in done.stderr
+    assert "; the folder d stays as it is" in done.stderr
+    assert len(list(read_rows(tmp_path / "d"))) == 50
+    assert fake_hub.files == {}
+
+
+def test_a_push_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    from synthgen.hub import check_push
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(UsageError, match=r'pip install "synthgen\[hub\]"'):
+        check_push("me/data")
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    (tmp_path / "d").mkdir(mode=0o500)
+    write_rows(tmp_path / "a.jsonl", [alpaca(1)])
+    done = synthgen("export", "a.jsonl", "--to", "alpaca", "-o", "d/", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
