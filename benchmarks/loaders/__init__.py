@@ -1,0 +1,1 @@
+"""Our files through the real readers of LLaMA-Factory, TRL, axolotl and ms-swift."""
