@@ -8,7 +8,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -74,7 +74,7 @@ def main() -> int:
         with TemporaryDirectory() as place, asking(reader, args.cache, Path(place) / "log") as asked:
             for line in lines(asked, Path(place)):
                 if args.json:
-                    print(json.dumps(asdict(line), ensure_ascii=False), flush=True)
+                    print(json.dumps({**asdict(replace(line, differences={})), "differences": line.differences}, ensure_ascii=False), flush=True)
                 else:
                     print(f"{line.reader:<14} {line.format:<20} {line.source:<36} {line.rows:6} {line.seen:6} {line.equal:6}  {dict(line.differences) or ''}", flush=True)
     return int(missed > 0)

@@ -69,7 +69,7 @@ def _of_talk(sample: Sample, row: Mapping[str, Any], name: str, start: int) -> s
         if ours.results != theirs.results and _items(theirs.results) != list(ours.results):
             return "a result"
         if ours.text != theirs.text:
-            return "a text, but for blanks around it no" if ours.text.strip() == theirs.text.strip() else "a text"
+            return "{{idx}} in a turn" if "{{idx}}" in ours.text else "a text"
     return None if wanted.trained == seen.trained else "what is trained"
 
 
@@ -93,10 +93,11 @@ def _wanted(sample: Sample, name: str, start: int) -> Talk:
 
 
 def _turn(message: Message, *, thinks: bool) -> Turn:
-    thought = f"<think>\n{message.reasoning}\n</think>\n\n" if thinks and message.tool_calls and message.reasoning else ""
-    said = "" if thinks and message.tool_calls else message.content  # ShareGPT has no place for it, and says so
-    calls = tuple((call.name, _plain(call.arguments)) for call in message.tool_calls)
-    return Turn(message.role, thought + said, calls)
+    if not message.tool_calls:
+        return Turn(message.role, message.content)
+    thought = f"<think>\n{message.reasoning}\n</think>" if thinks and message.reasoning else ""
+    said = "" if thinks else message.content.rstrip("\n")  # ShareGPT has no place for it, and says so
+    return Turn(message.role, thought + said, tuple((call.name, _plain(call.arguments)) for call in message.tool_calls))
 
 
 def _plain(value: Any) -> Any:
@@ -115,12 +116,11 @@ def _seen(row: Mapping[str, Any]) -> Talk:
         if role == "system":
             system = body.split("\n\n# Tools\n", 1)[0] if "<tools>" in body else body
             system = "" if system == _OWN_SYSTEM else system
-            listed = _TOOLS.search(body) if "\n\n# Tools\n" in body or body.startswith("# Tools\n") else None
+            listed = _TOOLS.search(body)
             tools = [_tool(json.loads(line)) for line in listed[1].split("\n")] if listed else []
-            system = "" if listed and body.startswith("# Tools\n") else system
         elif role == "assistant":
             calls = tuple(_call(text) for text in _CALL.findall(body))
-            turns.append(Turn(role, _CALL.sub("", body) if calls else body, calls))
+            turns.append(Turn(role, _CALL.sub("", body).rstrip("\n") if calls else body, calls))
         elif results := _RESULT.findall(body):
             turns.append(Turn("tool", "", results=tuple(results)))
         else:
@@ -160,18 +160,18 @@ def _items(results: Sequence[str]) -> list[str] | None:
 
 
 def _of_instruction(sample: Sample, row: Mapping[str, Any]) -> str | None:
-    """Alpaca's own prompt, which axolotl writes: the instruction, the input and the answer under headings."""
+    """Alpaca's own prompt, which axolotl writes: a system text, then instruction, input and answer under headings."""
     system = sample.messages[0].content if sample.messages[0].role == "system" else ""
     *earlier, asked, answer = [m for m in sample.messages if m.role != "system"]
     instruction, given = sample.input_split if sample.input_split and not earlier else (asked.content, "")
     middle = f"### Instruction:\n{instruction}\n\n" + (f"### Input:\n{given}\n\n" if given else "")
-    if row["text"] != f"{system}\n\n{middle}### Response:\n{answer.content}<|im_end|>".removeprefix("" if system else "\n\n"):
-        if answer.content not in row["text"] or instruction not in row["text"]:
-            return "a text"
-        return "the system text" if system and system not in row["text"] else "blanks"
+    if not row["text"].endswith(f"{middle}### Response:\n{answer.content}<|im_end|>"):
+        return "a text"
+    if not row["text"].startswith(system):
+        return "the system text"
     if tuple(map(_of_run, row["trained"])) != (answer.content.strip(),):
         return "what is trained"
-    return "history, which it does not read" if earlier else None
+    return "history" if earlier else None
 
 
 def aligned(samples: Sequence[Sample], rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Sample, Mapping[str, Any] | None]]:
