@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import sys
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -243,9 +241,10 @@ def test_every_command_reads_a_mix_as_a_run(tmp_path: Path) -> None:
 
 def test_a_benchmark_of_the_hub_keeps_its_rows_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = row(1)["instruction"]
-    hub = ModuleType("datasets")
-    hub.load_dataset = lambda name, **more: [{"question": said}] if name == "some/bench" else []  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "datasets", hub)
+    monkeypatch.setattr("datasets.get_dataset_config_names", lambda name: ["default"])
+    monkeypatch.setattr(
+        "datasets.load_dataset", lambda name, *_, **__: {"test": [{"question": said}] if name == "some/bench" else []}
+    )
     write(tmp_path / "a.jsonl", [row(1), row(2)])
     text = "steps: [{id: m, mix: {a.jsonl: 1}, decontaminate: ['hf:some/bench:test']}]"
     (tmp_path / "job.yaml").write_text(text)
