@@ -64,6 +64,25 @@ def test_one_conversation_in_many_shapes(row: dict[str, Any], name: str, message
     assert json.dumps(row) == before
 
 
+def test_calls_of_their_own_role_are_read_and_parallel_ones_are_one_turn() -> None:
+    calls = [{"role": "tool_call", "content": json.dumps({"name": "f", "arguments": {"x": n}})} for n in (1, 2)]
+    results = [{"role": "tool_response", "content": str(n)} for n in (1, 2)]
+    member, (sample,) = read_row({"messages": [Q, *calls, *results, A], "tools": [{"name": "f"}]})
+    assert (member.name, [message.role for message in sample.messages]) == (
+        "messages", ["user", "assistant", "tool", "tool", "assistant"]
+    )  # fmt: skip
+    assert [call.arguments for call in sample.messages[1].tool_calls] == [{"x": 1}, {"x": 2}]
+    assert (member.carries(sample), open_format("sharegpt").carries(sample)) == (None, None)
+
+
+def test_a_dialogue_beside_a_question_is_what_the_question_is_about() -> None:
+    member, (sample,) = read_row({"dialogue": ["M: hello", "W: hi"], "question": "q", "answer": "a"})
+    assert (member.name, sample.messages) == ("question-answer", PLAIN.messages)
+    assert "column dialogue" in member.loses(sample)
+    member, (sample,) = read_row({"prompt": "q", "conversation": [Q, A]})
+    assert (member.name, sample.messages) == ("sharegpt", PLAIN.messages)
+
+
 def test_a_bare_result_is_what_an_answer_is_held_against_and_no_answer() -> None:
     for row, reference in (
         ({"question": "q", "answer": 42}, "42"),

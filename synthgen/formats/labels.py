@@ -35,7 +35,9 @@ def tag_column(row: Mapping[str, Any]) -> str | None:
     """
     if "kto_tag" in row:
         return "kto_tag"
-    label = row.get("label")
+    if "label" not in row:
+        return None
+    label = row["label"]
     answer = "completion" in row or _ends_with_answer(row.get("messages"))
     return "label" if isinstance(label, bool) or (answer and _meaning(label) is not None) else None
 

@@ -14,6 +14,7 @@ from synthgen.formats.turns import (
     call_of,
     calls_tools,
     content_fault,
+    from_json,
     lost,
     meta_of,
     results_fault,
@@ -42,6 +43,8 @@ _SPEAKERS: dict[Role, tuple[str, ...]] = {
     "assistant": ("assistant", "gpt", "chatgpt", "bing", "bard", "bot", "ai", "model"),
     "tool": ("tool", "function", "observation", "observations", "function_response", "tool_response", "ipython"),
 }
+# LLaMA-Factory cuts the thought off by exactly this spacing, and stops at any other.
+_THOUGHT = re.compile(r"<think>\n(.*?)\n</think>\n\n", re.DOTALL)
 _ROLES = {name: role for role, names in _SPEAKERS.items() for name in names}
 
 
@@ -125,12 +128,15 @@ def read_messages(value: Any) -> tuple[Message, ...]:
     """Messages out of a list in OpenAI's form."""
     if not isinstance(value, list) or not value:
         raise ParseError("messages must be a list of turns")
-    found = []
+    found: list[Message] = []
     for number, turn in enumerate(value, start=1):
         try:
-            found.append(read_message(turn))
+            message = read_message(turn)
         except ParseError as error:
             raise ParseError(f"turn {number}: {error}") from None
+        if number > 1 and is_call(_speaker(turn)) and is_call(_speaker(value[number - 2])):  # ms-swift's parallel calls
+            message = replace(message, tool_calls=(*found.pop().tool_calls, *message.tool_calls))
+        found.append(message)
     return tuple(found)
 
 
@@ -157,7 +163,9 @@ def read_message(turn: Any) -> Message:
     """One message out of OpenAI's form; what `content` spells as parts becomes one text."""
     if not isinstance(turn, Mapping):
         raise ParseError("must be an object {role, content}")
-    role = role_of(turn.get("role", turn.get("from")))
+    if is_call(speaker := _speaker(turn)):
+        return call_message(text_of(turn, body_of(turn), needed=True))
+    role = role_of(speaker)
     calls = _calls(turn)
     weight = turn.get("weight")
     if weight is not None and (isinstance(weight, bool) or weight not in (0, 1)):
@@ -171,6 +179,28 @@ def read_message(turn: Any) -> Message:
         reasoning=text_of(turn, "reasoning") or text_of(turn, "reasoning_content") or None,
         weight=weight,
     )
+
+
+def _speaker(turn: Mapping[str, Any]) -> Any:
+    return turn.get("role", turn.get("from"))
+
+
+def is_call(speaker: Any) -> bool:
+    """Whether what such a speaker says is the JSON of a call, as ShareGPT has it, or ms-swift's messages."""
+    return isinstance(speaker, str) and speaker.lower() in ("function_call", "tool_call")
+
+
+def call_message(value: str) -> Message:
+    """The turn of calls in JSON, one or a list, perhaps after a thought."""
+    thought = _THOUGHT.match(value)
+    try:
+        found = from_json(value[thought.end() :] if thought else value)
+    except ValueError as error:
+        raise ParseError(f"a function_call must be JSON ({error})") from None
+    calls = tuple(call_of(item) for item in (found if isinstance(found, list) else [found]))
+    if not calls:
+        raise ParseError("a function_call without a call")
+    return Message("assistant", "", tool_calls=calls, reasoning=thought[1] if thought else None)
 
 
 def role_of(value: Any) -> Role:

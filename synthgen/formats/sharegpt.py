@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from synthgen.errors import ParseError
 from synthgen.formats.labels import judged
-from synthgen.formats.messages import TURN_KEYS, read_message, role_of
+from synthgen.formats.messages import TURN_KEYS, call_message, is_call, read_message, role_of
 from synthgen.formats.turns import (
     body_of,
-    call_of,
     calls_tools,
     columns_of,
     content_fault,
@@ -32,8 +30,6 @@ from synthgen.types import Message, Sample, ToolCall
 
 _OWN = frozenset({"conversations", "system", "tools"})
 _KEEPS = frozenset({"id"})
-# LLaMA-Factory cuts the thought off by exactly this spacing, and stops at any other.
-_THOUGHT = re.compile(r"<think>\n(.*?)\n</think>\n\n", re.DOTALL)
 
 
 class ShareGPT:
@@ -216,7 +212,7 @@ def read_turn(turn: Any, before: Sequence[Message]) -> list[Message]:
     if "from" not in turn and "role" in turn:  # OpenAI's turns in ShareGPT's column are common
         return [read_message(turn)]
     speaker = turn.get("from")
-    calls_tool = isinstance(speaker, str) and speaker.lower() == "function_call"
+    calls_tool = is_call(speaker)
     try:
         role = "assistant" if calls_tool else role_of(speaker)
     except ParseError:
@@ -224,7 +220,7 @@ def read_turn(turn: Any, before: Sequence[Message]) -> list[Message]:
         raise ParseError(f"unknown speaker {shown(speaker)}; known are {known}") from None
     value = text_of(turn, body_of(turn, "value"), needed=True)
     if calls_tool:
-        return [_call_message(value)]
+        return [call_message(value)]
     calls = before[-1].tool_calls if role == "tool" and before else ()
     if len(calls) > 1 and (results := _results(value, len(calls))):
         return [Message("tool", text) for text in results]
@@ -241,18 +237,6 @@ def _results(value: str, calls: int) -> list[str] | None:
     except ValueError:
         return None
     return results if to_json([_item(text) for text in results]) == value else None
-
-
-def _call_message(value: str) -> Message:
-    thought = _THOUGHT.match(value)
-    try:
-        found = from_json(value[thought.end() :] if thought else value)
-    except ValueError as error:
-        raise ParseError(f"a function_call must be JSON ({error})") from None
-    calls = tuple(call_of(item) for item in (found if isinstance(found, list) else [found]))
-    if not calls:
-        raise ParseError("a function_call without a call")
-    return Message("assistant", "", tool_calls=calls, reasoning=thought[1] if thought else None)
 
 
 FORMAT = ShareGPT()

@@ -32,8 +32,7 @@ def canonical(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
     What stands there otherwise, text that is no JSON among it, stays for the reader to judge.
     """
-    odd = _ODD & fields.keys()
-    if not odd or not any(map(_is_odd, odd, map(fields.__getitem__, odd))):
+    if _ODD.isdisjoint(fields) or not any(_is_odd(column, fields[column]) for column in _ODD & fields.keys()):
         return fields
     found = {column: _parsed(column, value) for column, value in fields.items()}
     if "system" not in found and "system_prompt" in found:
@@ -79,10 +78,12 @@ def _no_constant(name: str) -> Any:
 
 def _conversation(fields: Mapping[str, Any]) -> str | None:
     """The column of a conversation that is called otherwise."""
-    if not fields.keys().isdisjoint(("messages", *TASKS)):
-        return None
     name = next((name for name in _CONVERSATIONS if isinstance(fields.get(name), list) and fields[name]), None)
-    return None if name == "data" and not all(isinstance(turn, str) for turn in fields["data"]) else name
+    if name is None or "messages" in fields:
+        return None
+    texts = all(isinstance(turn, str) for turn in fields[name])
+    # Beside a question, texts are what it is about; under this name other lists are anything.
+    return None if (texts and not fields.keys().isdisjoint(TASKS)) or (name == "data" and not texts) else name
 
 
 def _turns(value: Any) -> list[Any] | None:
