@@ -48,6 +48,16 @@ def test_export_is_strict_about_them(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_a_folder_is_written_without_them_too(tmp_path: Path) -> None:
+    name = write(tmp_path / "a.jsonl", GOOD, "{broken", {**GOOD, "instruction": "q2"})
+    done = synthgen("export", name, "--to", "alpaca", "-o", "out/", "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert (found["rows"], found["unread"]["count"], len(rows(tmp_path / "out" / "train.jsonl"))) == (2, 1, 2)
+    strict = synthgen("export", name, "--to", "alpaca", "-o", "new/", "--strict", cwd=tmp_path)
+    assert (strict.returncode, (tmp_path / "new").exists()) == (1, False)
+
+
 def test_what_the_target_cannot_carry_is_no_fault_of_the_input(tmp_path: Path) -> None:
     name = write(tmp_path / "a.jsonl", {"question": "q", "answer": 4}, {"question": "q", "answer": "a"})
     done = synthgen("export", name, "--to", "alpaca", "-o", "m.jsonl", "--json", cwd=tmp_path)

@@ -26,6 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     late = '{"instruction": "Name a river.", "input": "", "output": "Rhine"}\n{"instruction": 3, "output": ""}\n'
     (tmp_path / "late.jsonl").write_text(late)
+    (tmp_path / "bad.jsonl").write_text(late.splitlines()[1])
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "Name a river."}\n')
     return tmp_path
 
@@ -108,7 +109,7 @@ STEPS = [
     ("steps: [{id: a, mix: {own.jsonl: all}}]", "mix: own.jsonl must be a number"),
     ("steps: [{id: a, mix: {gone.jsonl: 1}}]", "'gone.jsonl' is neither a step of this job nor a run nor a file"),
     ("steps: [{id: a, mix: {prompts.jsonl: 1}}]", "prompts.jsonl: row 1 has no answer; a mix takes samples, not prompts"),
-    ("steps: [{id: a, mix: {late.jsonl: 1}}]", "mix: late.jsonl:2: no alpaca row: instruction must be text, found int"),
+    ("steps: [{id: a, mix: {bad.jsonl: 1}}]", "mix: bad.jsonl:1: no alpaca row: instruction must be text, found int"),
     ("steps: [{id: a, mix: {own.jsonl: 1}, decontaminate: late.jsonl}]", "decontaminate: late.jsonl:2: instruction must be text"),
     ("models: {default: {model: m}}\n" + ONE, "2: step 'a': default: --model m: where is it served?"),
     ("models: {default: {model: m, base_url: x.y}}\n" + ONE, "2: step 'a': default: --base-url x.y: a URL such"),

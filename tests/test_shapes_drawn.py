@@ -90,7 +90,7 @@ def kept(row: dict[str, Any]) -> int:
     return len(samples)
 
 
-@settings(DRAWN, max_examples=1500)
+@settings(DRAWN, max_examples=1000)
 @given(ROWS)
 @example({"question": [[]], "function": []})
 @example({"question": [], "function": []})
