@@ -17,7 +17,7 @@ from synthgen.dedup import cjk_share
 from synthgen.errors import UsageError
 from synthgen.formats import Format
 from synthgen.formats.card import OURS, folder_card
-from synthgen.formats.splits import REST, prompt_of, splitter
+from synthgen.formats.splits import REST, Splitter, prompt_of
 from synthgen.formats.write import Written, write_bytes, write_splits
 from synthgen.rows.folder import front_matter
 from synthgen.types import Sample
@@ -27,11 +27,14 @@ _REGISTRY, _CARD = "dataset_info.json", "README.md"
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What came of each split, all files that were written by name, and the splits without rows."""
+    """What came of each split, all files that were written by name, the splits without rows, and the prompts that are
+    in train in the place of another split.
+    """
 
     splits: Mapping[str, Written]
     files: tuple[str, ...]
     empty: tuple[str, ...]
+    moved: int
 
 
 def check_folder(folder: Path) -> None:
@@ -58,9 +61,9 @@ def write_folder(
     """`shares` are those of all splits but train. Raises CannotCarryError where `strict`, and leaves nothing then."""
     suffix = Path(into.file_name).suffix
     paths = {split: folder / f"{split}{suffix}" for split in (REST, *shares)}
-    was_there = folder.exists()
+    splitter, was_there = Splitter(shares), folder.exists()
     try:
-        written = write_splits(samples, into, paths, splitter(shares), strict=strict)
+        written = write_splits(samples, into, paths, splitter, strict=strict)
     finally:
         if not was_there:
             with suppress(OSError):  # there is something in it
@@ -76,7 +79,8 @@ def write_folder(
         write_bytes(folder / _REGISTRY, (json.dumps(registry, indent=2, ensure_ascii=True) + "\n").encode())
         files.append(_REGISTRY)
     write_bytes(folder / _CARD, _card(folder, into, samples, kept, source, command).encode())
-    return Made(written, (*files, _CARD), tuple(split for split in paths if split not in kept))
+    empty = tuple(split for split in paths if split not in kept)
+    return Made(written, (*files, _CARD), empty, len(splitter.moved))
 
 
 def _is_ours(entry: Any, name: str, ours: str) -> bool:

@@ -23,7 +23,7 @@ from synthgen.datafolder import check_folder, write_folder
 from synthgen.dedup.exact import normal
 from synthgen.errors import UsageError
 from synthgen.formats import formats, open_format, read_samples
-from synthgen.formats.splits import prompt_of, read_shares, splitter
+from synthgen.formats.splits import Splitter, prompt_of, read_shares
 from synthgen.formats.write import CannotCarryError
 from synthgen.rows import read_rows, row_files
 from synthgen.types import Message, Sample
@@ -38,7 +38,7 @@ def alpaca(number: int, answer: str = "a") -> dict[str, str]:
 @given(st.lists(dialogues(), min_size=1, max_size=8), st.randoms(use_true_random=False))
 @DRAWN
 def test_a_prompt_is_in_one_split_whatever_else_there_is(samples: list[Sample], draw: random.Random) -> None:
-    split_of = splitter(SHARES)
+    split_of = Splitter(SHARES).split_of
     before = {id(sample): split_of(sample) for sample in samples}
     others = [Sample((*sample.messages[:-1], Message("assistant", "another")), meta={"n": 1}) for sample in samples]
     spelled = [
@@ -53,18 +53,20 @@ def test_a_prompt_is_in_one_split_whatever_else_there_is(samples: list[Sample], 
     draw.shuffle(all_of_them)
     sides: dict[str, set[str]] = {}
     for sample in all_of_them:
-        sides.setdefault(normal(prompt_of(sample)), set()).add(splitter(dict(reversed(SHARES.items())))(sample))
+        sides.setdefault(normal(prompt_of(sample)), set()).add(
+            Splitter(dict(reversed(SHARES.items()))).split_of(sample)
+        )
     assert all(len(splits) == 1 for splits in sides.values())
     assert before == {id(sample): split_of(sample) for sample in samples}
 
 
 def test_shares_hold_within_binomial_noise() -> None:
-    split_of, count = splitter(SHARES), 20_000
+    split_of, count = Splitter(SHARES).split_of, 20_000
     found = [split_of(Sample(said(f"question {number}", "a"))) for number in range(count)]
     for split, share in (*SHARES.items(), ("train", 0.7)):
         assert abs(found.count(split) - count * share) < 4 * math.sqrt(count * share * (1 - share))
     # A larger share takes from the others, and gives nothing back.
-    larger = splitter({"test": 0.3})
+    larger = Splitter({"test": 0.3}).split_of
     assert all(larger(Sample(said(f"question {n}", "a"))) == "test" for n, split in enumerate(found) if split == "test")
 
 
@@ -136,6 +138,23 @@ def test_every_split_has_the_columns_of_all(tmp_path: Path) -> None:
     assert {one.columns for one in made.splits.values()} == {("instruction", "input", "output", "system")}
     assert {tuple(row.fields) for row in read_rows(tmp_path / "d")} == {("instruction", "input", "output", "system")}
     assert sum(one.rows for one in made.splits.values()) == 40
+
+
+def test_what_train_does_not_show_goes_there_with_all_of_its_prompt(tmp_path: Path, hub_offline: Any) -> None:
+    plain = [Sample(said(f"q{n}", "a"), meta={"id": n}) for n in range(200)]
+    split_of = Splitter(SHARES).split_of
+    odd = next(n for n in range(1000, 2000) if split_of(Sample(said(f"q{n}", "a"))) == "test")
+    late = [Sample(said(f"q{odd}", answer), meta={"id": n, "more": ["x"]}) for n, answer in enumerate("bc")]
+    made = write_folder(tmp_path / "d", open_format("samples"), lambda: [*plain, *late], SHARES, source=tmp_path)
+    assert made.moved == 1
+    folder = tmp_path / "d"
+    found = {split: [s.messages[0].content for s in read_samples(folder / f"{split}.jsonl")] for split in made.splits}
+    assert found["train"].count(f"q{odd}") == 2
+    for split, prompts in found.items():
+        others = [prompt for prompt in prompts if prompt != f"q{odd}"]
+        assert others == [f"q{n}" for n in range(200) if split_of(plain[n]) == split]
+    loaded = hub_offline.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+    assert sum(data.num_rows for data in loaded.values()) == 202
 
 
 def test_a_split_without_rows_has_no_file_and_what_it_lost_is_counted(tmp_path: Path) -> None:

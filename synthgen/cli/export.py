@@ -149,6 +149,10 @@ def _to_folder(
     left = _tell(list(made.splits.values()), reading)
     for split in made.empty:
         note(f"{split}: no prompt fell into it, so that it has no file; give a larger share, or more rows")
+    if made.moved:
+        note(
+            f"{made.moved} prompts moved to train, where `datasets` learns keys and types: it would stop at them later"
+        )
     rows = {split: one.rows for split, one in made.splits.items()}
     if not json_:
         told = ", ".join(f"{number} in {split}" for split, number in rows.items())

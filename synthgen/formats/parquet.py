@@ -112,10 +112,15 @@ class Shape:
 
     @property
     def is_json(self) -> bool:
-        """Whether it can be nothing but JSON text: free keys, or values of several kinds."""
+        """Whether it can be nothing but JSON text: free keys, or values of several kinds here or below."""
         nested = bool(self._kinds & {"object", "list", "empty"})
+        return self._ragged or (self._free and nested)
+
+    @property
+    def _ragged(self) -> bool:
         mixed = len(self._kinds) > 1 and self._kinds != {"int", "float"}
-        return mixed or bool(self._kinds & {"empty", "long"}) or (self._free and nested)
+        below = [part for part in (*self.parts.values(), *([self._items] if self._items else [])) if not part._free]
+        return mixed or bool(self._kinds & {"empty", "long"}) or any(part._ragged for part in below)
 
     def type(self) -> Any:
         """The type of Arrow."""

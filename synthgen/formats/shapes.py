@@ -49,6 +49,10 @@ class Shapes:
         self._undecided = list(self._part.dates())
         return self._root.meet(row, 0)
 
+    def lacks(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row of another file has what none of these has, nor those that were asked about before."""
+        return self._root.meet(row, 0)
+
     def end_part(self) -> None:
         """The rows that follow are in another part, which `datasets` looks at by itself."""
         self._dates |= dict.fromkeys(self._undecided)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 
 from synthgen.dedup import key
@@ -44,16 +44,30 @@ def prompt_of(sample: Sample) -> str:
     return "\n".join(asked or [turn.content for turn in sample.messages] or [sample.text or ""])
 
 
-def splitter(shares: Mapping[str, float]) -> Callable[[Sample], str]:
-    """A function from a sample to its split. It knows neither other samples nor the order of the shares."""
-    borders, border = [], 0.0
-    for name in sorted(shares):
-        border += shares[name]
-        borders.append((border, name))
+class Splitter:
+    """The split of a sample, which depends neither on other samples nor on the order of the shares.
 
-    def split_of(sample: Sample) -> str:
-        # The key is that of exact duplicates: prompts that differ in case, spaces or idle marks are one.
-        place = int.from_bytes(key(prompt_of(sample))[:8]) / 2**64
-        return next((name for border, name in borders if place < border), REST)
+    Shares are those of all splits but train. `moved` are the keys of prompts that had to go there.
+    """
 
-    return split_of
+    def __init__(self, shares: Mapping[str, float]) -> None:
+        self.moved: set[bytes] = set()
+        self._borders: list[tuple[float, str]] = []
+        border = 0.0
+        for name in sorted(shares):
+            border += shares[name]
+            self._borders.append((border, name))
+
+    def split_of(self, sample: Sample) -> str:
+        """Prompts that are exact duplicates are one: they may differ in case, spaces and idle marks."""
+        prompt = key(prompt_of(sample))
+        if prompt in self.moved:
+            return REST
+        place = int.from_bytes(prompt[:8]) / 2**64
+        return next((name for border, name in self._borders if place < border), REST)
+
+    def move(self, samples: Iterable[Sample]) -> bool:
+        """Puts all samples with the prompts of these into train; whether there were any."""
+        before = len(self.moved)
+        self.moved |= {key(prompt_of(sample)) for sample in samples}
+        return len(self.moved) > before

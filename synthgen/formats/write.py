@@ -17,6 +17,7 @@ from synthgen.errors import StoreError, SynthgenError, UsageError
 from synthgen.formats import Format
 from synthgen.formats.containers import container
 from synthgen.formats.shapes import FIRST_BYTES, Shapes
+from synthgen.formats.splits import REST, Splitter
 from synthgen.formats.turns import to_line
 from synthgen.rows.text import texts
 from synthgen.types import Sample
@@ -98,27 +99,32 @@ def write_splits(
     samples: Callable[[], Iterable[Sample]],
     into: Format,
     paths: Mapping[str, Path],
-    split_of: Callable[[Sample], str],
+    splitter: Splitter,
     *,
     strict: bool = False,
 ) -> dict[str, Written]:
-    """Each sample into the file of its split, all with the same columns; a split without rows gets none."""
+    """Each sample into the file of its split, all with the same columns; a split without rows gets none.
+
+    `datasets` takes the types of all splits from the first, train. What would stop it in another is moved to train.
+    """
     files = {split: _File(into, path) for split, path in paths.items()}
     try:
         again = files
         while again:
             for sample in samples():
-                if (file := again.get(split_of(sample))) is not None:
+                if (file := again.get(splitter.split_of(sample))) is not None:
                     file.add(sample)
             columns = into.columns(kind for file in files.values() for kind in file.kinds)
             again = {split: file.start_over(columns) for split, file in files.items() if file.lacks(columns)}
+            unlike = (one for file in files.values() for one in files[REST].unlike(file))
+            if not again and files[REST].rows and splitter.move(unlike):
+                again = {split: file.afresh(columns) for split, file in files.items()}
             files |= again
         if strict:
             for file in files.values():
                 file.check()
         none = not any(file.rows for file in files.values())
-        first = next(iter(files))
-        return {split: file.close(keep=file.rows > 0 or (none and split == first)) for split, file in files.items()}
+        return {split: file.close(keep=file.rows > 0 or (none and split == REST)) for split, file in files.items()}
     finally:
         for file in files.values():
             file.abandon()
@@ -160,6 +166,7 @@ class _File:
         with _told(path):
             self._container = container(path, into, self._temporary.write)
         self._shapes, self._part_ends = Shapes(), FIRST_BYTES
+        self._news: list[tuple[dict[str, Any], Sample]] = []  # the first row of each sort
         self._late: dict[int, Sample] = {}
         self._front = front or {}
         for sample in self._front.values():
@@ -204,8 +211,10 @@ class _File:
             return made
         row, line = made
         guessed = self._container.guessed
-        if guessed and self._shapes.meet(row) and guessed == "in parts" and self._size >= _EARLY_BYTES:
-            self._late[self._rows + 1] = sample
+        if guessed and self._shapes.meet(row):
+            self._news.append((row, sample))
+            if guessed == "in parts" and self._size >= _EARLY_BYTES:
+                self._late[self._rows + 1] = sample
         with _told(self.path):
             self._size += self._container.add(row, line)
         if self._size >= self._part_ends:  # with the newline that is still to come, as `datasets` counts
@@ -237,6 +246,15 @@ class _File:
         self.abandon()
         columns = columns or self._into.columns(self._kinds.values())
         return _File(self._into, self.path, columns, {**self._front, **self._late})
+
+    def afresh(self, columns: tuple[str, ...]) -> _File:
+        """The same file with these columns, for other samples."""
+        self.abandon()
+        return _File(self._into, self.path, columns)
+
+    def unlike(self, other: _File) -> Iterator[Sample]:
+        """Of another file, the samples that have a key or a type which no row here has."""
+        return (sample for row, sample in other._news if self._shapes.lacks(row))
 
     def check(self) -> None:
         """Raises CannotCarryError where a sample was left out or lost a part."""

@@ -17,17 +17,13 @@ from synthgen.rows.text import MAX_LINE_BYTES, Fault, Row, checked, decoded, lin
 # In the metadata of a parquet file of ours: {"json": the columns with JSON text}. In others a null is a null; in these,
 # that of an object is a key which only other rows have.
 OURS = b"synthgen"
-# Columns of lists, which a table of text has as JSON. The latter are text in some formats, so that a text which happens
-# to spell turns is taken for them only beside others that do.
-_LISTS = frozenset({"conversations", "messages", "history", "spans", "rejected_messages"})
-_MAYBE = frozenset({"prompt", "completion", "chosen", "rejected"})
 _OPENAI = frozenset({"input", "preferred_output", "non_preferred_output"})
 
 
 def csv_rows(path: Path, *, as_text: bool = False) -> Iterator[Row | Fault]:
     """Rows under the header's names; a cell may run over lines, so the first unreadable one ends the file.
 
-    A cell of a column of turns that spells a list of them is the list, unless `as_text`.
+    Spans, OpenAI's pairs and labels, which csv holds as JSON text, are what that spells, unless `as_text`.
     """
     csv.field_size_limit(MAX_LINE_BYTES)
     text = _text_lines(path)
@@ -89,29 +85,25 @@ def _delimiter(header: str) -> str:
 
 
 def _spelled(row: dict[str, Any]) -> dict[str, Any]:
-    certain = {column: _turns(row[column]) for column in _LISTS & row.keys()}
-    row |= {column: value for column, value in certain.items() if value is not None}
-    for columns in (_MAYBE & row.keys(), _OPENAI if row.keys() >= _OPENAI else ()):
-        found = {column: _turns(row[column]) for column in columns}
-        if all(value is not None for value in found.values()):
-            row |= found
+    """The row with what csv has no words for; lists of turns are for `canonical`, as they are text in JSON too."""
+    if "spans" in row and isinstance(spans := _json(row["spans"]), list):
+        row["spans"] = spans
+    if row.keys() >= _OPENAI:
+        pair = {column: _json(row[column]) for column in _OPENAI}
+        row |= pair if None not in pair.values() else {}
     for tag in ("kto_tag", "label") if {"kto_tag", "completion", "messages"} & row.keys() else ():
         row |= {tag: row[tag] == "true"} if row.get(tag) in ("true", "false") else {}
     return row
 
 
-def _turns(text: str) -> Any:
-    """The turn, or the list of turns, of pairs or of spans, that a text spells, or OpenAI's object of them; or None."""
+def _json(text: str) -> Any:
+    """The list or the object that a text spells, or None."""
     if not text.startswith(("[", "{")):
         return None
     try:
-        value = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if isinstance(value, dict):
-        return value if {"role", "from", "messages"} & value.keys() else None
-    turns = all(isinstance(one, dict) and {"role", "from"} & one.keys() for one in value)
-    return value if turns or all(isinstance(one, list) and len(one) == 2 for one in value) else None
 
 
 def parquet_rows(path: Path, *, as_text: bool = False) -> Iterator[Row | Fault]:
