@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from synthgen.rows.folder import front_matter
 from synthgen.types import Sample
 
 _REGISTRY, _CARD = "dataset_info.json", "README.md"
+_MOST_HEARD = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,16 @@ def write_folder(
     suffix = Path(into.file_name).suffix
     paths = {split: folder / f"{split}{suffix}" for split in (REST, *shares)}
     splitter, was_there = Splitter(shares), folder.exists()
+    asked: dict[int, str] = {}  # by the first samples, which tell the language
+
+    def heard() -> Iterator[Sample]:
+        for number, sample in enumerate(samples()):
+            if number < _MOST_HEARD:
+                asked[number] = prompt_of(sample)
+            yield sample
+
     try:
-        written = write_splits(samples, into, paths, splitter, strict=strict)
+        written = write_splits(heard, into, paths, splitter, strict=strict)
     finally:
         if not was_there:
             with suppress(OSError):  # there is something in it
@@ -78,7 +86,8 @@ def write_folder(
     if registry or (folder / _REGISTRY).exists():
         write_bytes(folder / _REGISTRY, (json.dumps(registry, indent=2, ensure_ascii=True) + "\n").encode())
         files.append(_REGISTRY)
-    write_bytes(folder / _CARD, _card(folder, into, samples, kept, source, command).encode())
+    card = _card(folder, into, kept, written, source, command, "".join(asked.values()))
+    write_bytes(folder / _CARD, card.encode())
     empty = tuple(split for split in paths if split not in kept)
     return Made(written, (*files, _CARD), empty, len(splitter.moved))
 
@@ -106,10 +115,11 @@ def _registry(folder: Path) -> dict[str, Any]:
 def _card(
     folder: Path,
     into: Format,
-    samples: Callable[[], Iterable[Sample]],
+    kept: Mapping[str, Written],
     written: Mapping[str, Written],
     source: Path,
     command: str,
+    asked: str,
 ) -> str:
     run = output.read_run(source) if output.is_run(source) else {}
     former = {} if run or not source.is_dir() else front_matter(source / _CARD)
@@ -117,11 +127,11 @@ def _card(
     for one in written.values():
         lost.update({f"left out: {reason}": number for reason, number in one.left_out.items()})
         lost.update(one.lost)
-    languages = [str(run["lang"])] if run else _texts(former.get("language")) or _language(samples)
+    languages = [str(run["lang"])] if run else _texts(former.get("language")) or _language(asked)
     about = [f"They were made with the recipe `{run['recipe']}`."] if run else []
     return folder_card(
         title=folder.resolve().name,
-        splits={split: (one.path.name, one.rows) for split, one in written.items()},
+        splits={split: (one.path.name, one.rows) for split, one in kept.items()},
         format_name=into.name,
         about=about,
         languages=languages,
@@ -139,7 +149,6 @@ def _texts(value: Any) -> list[str]:
     return [one for one in found if isinstance(one, str)]
 
 
-def _language(samples: Callable[[], Iterable[Sample]]) -> list[str]:
+def _language(text: str) -> list[str]:
     """Chinese is known by its characters; which of the others it is, nobody knows here."""
-    text = "".join(prompt_of(sample) for sample in islice(samples(), 200))
     return ["zh"] if cjk_share(text) >= 0.3 else []

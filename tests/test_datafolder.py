@@ -205,6 +205,15 @@ def test_the_card_tells_what_is_known(tmp_path: Path) -> None:
     assert (found["language"], found["tags"], "license" in found) == (["zh"], ["synthetic", "synthgen"], False)
 
 
+def test_a_row_that_cannot_be_read_is_told_for_a_folder_too(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "a.jsonl", [alpaca(n) for n in range(300)])
+    with path.open("a") as file:
+        file.write("{broken\n")
+    done = synthgen("export", "a.jsonl", "--to", "alpaca", "-o", "d/", "--split", "test=0.1", cwd=tmp_path)
+    assert (done.returncode, "a.jsonl:301: not JSON" in done.stderr) == (1, True), done.stderr
+    assert len(list(read_rows(tmp_path / "d"))) == 300
+
+
 def test_what_others_made_stays(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()

@@ -19,6 +19,7 @@ from synthgen.cleaning.copying import identity
 from synthgen.dedup.greedy import EXACT, METHODS, SEMANTIC
 from synthgen.errors import SynthgenError, UsageError
 from synthgen.formats import SampleReader, open_format
+from synthgen.formats.containers import check_name
 from synthgen.jobs.plan import EMBEDDING, MixStep, Model, Options, Part, RecipeStep, Source
 from synthgen.jobs.tree import Faults, Value, known_pairs, near
 from synthgen.jobs.values import number, text, texts
@@ -317,11 +318,11 @@ def _export(value: Value | None, faults: Faults) -> dict[str, Path]:
         return {}
     found: dict[str, Path] = {}
     for name, one in value.data.items():
+        path = Path(text(one, f"export: {name}", faults) or "-")
         try:
-            open_format(name)
+            check_name(path, open_format(name))
         except UsageError as error:
             faults.add(one.line, f"export: {error}")
-        path = Path(text(one, f"export: {name}", faults) or "-")
         if path.is_dir() or path in found.values():
             why = "is a folder" if path.is_dir() else "is written twice"
             faults.add(one.line, f"export: {path} {why}; give each format a file of its own")
