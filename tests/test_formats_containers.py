@@ -84,7 +84,7 @@ def test_a_text_that_spells_turns_stays_text_where_it_is_one(tmp_path: Path) -> 
         Sample(said(spells, '{"messages": []}')), Sample(said("[]", "[1, 2]")), Sample(said("true", "null")),
         Sample(said('{"from": 1}', spells), input_split=('{"from": 1}', "")),
     ]  # fmt: skip
-    for name in ("alpaca", "question-answer"):
+    for name in ("alpaca", "prompt-completion-text", "question-answer"):
         path = write_samples(samples, open_format(name), tmp_path / "a.csv").path
         assert list(read_samples(path, name)) == list(
             read_samples(write_samples(samples, open_format(name), tmp_path / "a.jsonl").path, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,31 @@ def test_arrow_of_either_kind_and_none(tmp_path: Path) -> None:
     for bad in (b"", b"nothing", whole[:500], b"ARROW1\0\0", b"\xff" * 64):
         path.write_bytes(bad)
         assert refusal(path).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("kind", ["stream", "file", "parquet"])
+def test_mutated_tables_are_read_or_refused_in_one_line(tmp_path: Path, kind: str) -> None:
+    """pyarrow reads wherever the offsets of a file point: what is not checked before crashes."""
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = pa.Table.from_pylist([{"n": n, "m": [{"role": "user", "content": "x" * n}]} for n in range(150)])
+    path = tmp_path / ("a.parquet" if kind == "parquet" else "a.arrow")
+    if kind == "parquet":
+        parquet.write_table(table, path, row_group_size=50)
+    else:
+        with (pa.ipc.new_stream if kind == "stream" else pa.ipc.new_file)(str(path), table.schema) as writer:
+            writer.write_table(table, max_chunksize=50)
+    whole, draw = path.read_bytes(), random.Random(3)
+    for number in range(300):
+        data = bytearray(whole if number % 4 else whole[: draw.randrange(1, len(whole))])
+        for _ in range(draw.randint(1, 3)):
+            data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        path.write_bytes(data)
+        try:
+            assert all(row.where.startswith(f"{path}:") for row in scan_rows(path))
+        except UsageError as error:
+            assert "\n" not in str(error)  # noqa: PT017
 
 
 def test_an_arrow_file_that_breaks_off_gives_what_is_before(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command import synthgen
 
 from synthgen.errors import UsageError
 from synthgen.rows import Row, read_rows, scan_rows
@@ -75,6 +76,15 @@ def test_several_splits_and_no_train_among_them(tmp_path: Path, hub_offline: Any
 def test_offline_is_one_line(hub_offline: Any) -> None:
     assert "cannot be read from the hub" in refusal("hf:owner/none")
     assert "cannot be read from the hub" in refusal("hf:not a name/at all")
+
+
+def test_without_a_network_it_is_one_line_at_once(tmp_path: Path) -> None:
+    nowhere = {"HF_ENDPOINT": "https://hub.invalid", "HF_HOME": str(tmp_path / "hf")}
+    nowhere |= dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "")
+    done = synthgen("export", "hf:owner/none", "--to", "alpaca", "-o", "a.jsonl", cwd=tmp_path, **nowhere)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert "error: hf:owner/none: cannot be read from the hub (" in done.stderr
+    assert list(tmp_path.glob("a.*")) == []
 
 
 def test_a_row_that_cannot_be_read_is_told_with_its_number(tmp_path: Path, hub_offline: Any) -> None:

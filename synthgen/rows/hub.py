@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator
+from socket import getaddrinfo
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from synthgen.errors import UsageError
 from synthgen.rows.packed import INSTALL
@@ -20,6 +25,7 @@ def hub_rows(source: str) -> Iterator[Row | Fault]:
     given = rest.split(":") if rest else []
     if not name.strip("/") or len(given) > 2 or not all(given):
         raise UsageError(f"{source}: must be hf:owner/name, hf:owner/name:split or hf:owner/name:config:split")
+    _settle()
     try:
         from datasets import get_dataset_config_names, load_dataset
         from datasets.exceptions import DatasetsError
@@ -38,6 +44,18 @@ def hub_rows(source: str) -> Iterator[Row | Fault]:
         said = " ".join((str(error).strip() or type(error).__name__).splitlines()[0].split())
         where = f"{source}: stops after row {number}" if number else f"{source}: cannot be read from the hub"
         raise UsageError(f"{where} ({said}); is it hf:owner/name[:config][:split], and is the network there?") from None
+
+
+def _settle() -> None:
+    """Without a network, what the cache has is read at once: its libraries would try for half a minute, and say so."""
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    host = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname
+    if getproxies() or host is None:
+        return
+    try:
+        getaddrinfo(host, None)
+    except OSError:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when they are imported, and by nobody later
 
 
 def _split(splits: Any, given: list[str], source: str) -> Any:

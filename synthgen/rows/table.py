@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -17,13 +17,15 @@ from synthgen.rows.text import MAX_LINE_BYTES, Fault, Row, checked, decoded, lin
 # In the metadata of a parquet file of ours: {"json": the columns with JSON text}. In others a null is a null; in these,
 # that of an object is a key which only other rows have.
 OURS = b"synthgen"
+# Text in some formats and turns in others: a text that happens to spell turns is taken for them only where all do.
+_MAYBE, _ANSWERS = frozenset({"prompt", "completion", "chosen", "rejected"}), frozenset({"chosen", "rejected"})
 _OPENAI = frozenset({"input", "preferred_output", "non_preferred_output"})
 
 
 def csv_rows(path: Path, *, as_text: bool = False) -> Iterator[Row | Fault]:
     """Rows under the header's names; a cell may run over lines, so the first unreadable one ends the file.
 
-    Spans, OpenAI's pairs and labels, which csv holds as JSON text, are what that spells, unless `as_text`.
+    Turns, spans and labels, which csv holds as JSON text, are what that spells, unless `as_text`.
     """
     csv.field_size_limit(MAX_LINE_BYTES)
     text = _text_lines(path)
@@ -85,7 +87,10 @@ def _delimiter(header: str) -> str:
 
 
 def _spelled(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with what csv has no words for; lists of turns are for `canonical`, as they are text in JSON too."""
+    """The row with what csv has no words for; columns of nothing but turns are for `canonical`."""
+    maybe = {column: _json(row[column]) for column in _MAYBE & row.keys()}
+    if all(_is_turns(value) or (name in _ANSWERS and _is_turn(value)) for name, value in maybe.items()):
+        row |= maybe
     if "spans" in row and isinstance(spans := _json(row["spans"]), list):
         row["spans"] = spans
     if row.keys() >= _OPENAI:
@@ -94,6 +99,14 @@ def _spelled(row: dict[str, Any]) -> dict[str, Any]:
     for tag in ("kto_tag", "label") if {"kto_tag", "completion", "messages"} & row.keys() else ():
         row |= {tag: row[tag] == "true"} if row.get(tag) in ("true", "false") else {}
     return row
+
+
+def _is_turn(value: Any) -> bool:
+    return isinstance(value, dict) and bool({"role", "from"} & value.keys())
+
+
+def _is_turns(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_turn, value))
 
 
 def _json(text: str) -> Any:
@@ -112,8 +125,9 @@ def parquet_rows(path: Path, *, as_text: bool = False) -> Iterator[Row | Fault]:
         from pyarrow.parquet import ParquetFile
     with _is_whole(path, "parquet"):
         file = ParquetFile(path)
+        spelled = _spelled_columns(file.schema_arrow, as_text)
     with file:
-        yield from _table_rows(path, file.schema_arrow, file.iter_batches(batch_size=1000), as_text)
+        yield from _table_rows(path, spelled, file.iter_batches(batch_size=1000))
 
 
 def arrow_rows(path: Path, *, as_text: bool = False) -> Iterator[Row | Fault]:
@@ -125,10 +139,11 @@ def arrow_rows(path: Path, *, as_text: bool = False) -> Iterator[Row | Fault]:
     with _is_whole(path, "Arrow"):
         source = pa.memory_map(str(path))
         file = pa.ipc.open_file(source) if indexed else pa.ipc.open_stream(source)
+        spelled = _spelled_columns(file.schema, as_text)
     with source:
         batches = map(file.get_batch, range(file.num_record_batches)) if indexed else iter(file)
         pieces = (b.slice(start, 1000) for b in batches for start in range(0, b.num_rows, 1000))
-        yield from _table_rows(path, file.schema, pieces, as_text)
+        yield from _table_rows(path, spelled, pieces)
 
 
 @contextmanager
@@ -145,12 +160,13 @@ def _is_whole(path: Path, what: str) -> Iterator[None]:
 
     try:
         yield
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, ValueError, KeyError, TypeError) as error:  # names and metadata of other bytes
         raise UsageError(f"{path}: not {what} ({_first_line(error)}); is the file whole?") from None
 
 
-def _table_rows(path: Path, schema: Any, batches: Iterator[Any], as_text: bool) -> Iterator[Row | Fault]:
-    spelled = _spelled_columns(schema, as_text)
+def _table_rows(
+    path: Path, spelled: Mapping[str, Callable[[Any], Any]], batches: Iterator[Any]
+) -> Iterator[Row | Fault]:
     number = 0
     for values in _lists(path, batches):
         for value in values:
@@ -165,6 +181,7 @@ def _lists(path: Path, batches: Iterator[Any]) -> Iterator[list[Any]]:
 
     try:
         for batch in batches:
+            batch.validate(full=True)  # pyarrow trusts the offsets of a file, and reads anything anywhere by them
             yield batch.to_pylist()
     except (ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8, dates beyond Python's
         message = f"a part of it cannot be read ({_first_line(error)}); is the file whole?"
