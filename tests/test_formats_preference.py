@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from fuzz import mutated
 from hypothesis import given
 from pairs import FEW, TOOL, nameless, pairs, rows
 from test_formats import PAIR, call, said
@@ -321,25 +322,6 @@ def test_datasets_loads_each_shape(tmp_path: Path, hub_offline: Any, name: str) 
     assert [nameless(member.read(row)) for row in loaded] == [
         nameless(member.read(row)) for row in rows(member, *samples)
     ]
-
-
-def mutated(value: Any, rng: Random, depth: int = 0) -> Any:
-    """The value with something in it gone, doubled or replaced."""
-    if not isinstance(value, dict | list) or not value or depth == 5 or rng.random() < 0.2:
-        return rng.choice(NONSENSE)
-    value = value.copy()
-    place = rng.choice(list(value) if isinstance(value, dict) else range(len(value)))
-    change = rng.random()
-    if change < 0.2:
-        del value[place]
-    elif change < 0.3 and isinstance(value, list):
-        value.insert(place, rng.choice(NONSENSE))
-    else:
-        value[place] = mutated(value[place], rng, depth + 1)
-    return value
-
-
-NONSENSE = (None, True, 1, 3.5, float("nan"), 10**5000, "", " ", "x", "[]", [], {}, [[]], [{}], [None], {"role": "user"}, {"from": "gpt"}, "\ud800")  # fmt: skip
 
 
 def test_mutated_rows_are_read_or_told_and_what_is_written_is_whole() -> None:

@@ -99,6 +99,7 @@ CASES: dict[str, Sequence[Row] | bytes] = {
     "empty-tools": [said(Q, A, tools=None), said(Q, A, tools="[]")],
     "tool-parameters": [said(Q, A, tools=None), said(Q, A, tools='[{"name": "f"}]')],
     "tool-shape": [talk(U, S, tools=None), talk(U, S, tools=[TOOL])],
+    "tool-name": [talk(U, S, tools=None), talk(U, S, tools=[{"type": "function", "function": {**TOOL, "name": "a.b"}}])],
     "no-answer": [{"prompt": "p", "chosen": "a", "rejected": "b"}, {"prompt": "p", "chosen": "a", "rejected": None}],
     "answer-shape": [said(Q, chosen={"from": "gpt", "value": "a"}, rejected="b")],
     "same-answer": [{"prompt": "p", "chosen": "a", "rejected": "b"}, {"prompt": "p", "chosen": "a", "rejected": "a"}],

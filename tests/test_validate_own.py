@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections import Counter
 from pathlib import Path
-from random import Random
-from typing import Any
 
+import fuzz
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,7 +14,6 @@ from synthgen.formats import formats
 from synthgen.formats.write import write_samples
 from synthgen.types import Message, Sample, ToolCall
 from synthgen.validating.checking import Check, Checked, Finding
-from synthgen.validating.repairing import Repair, Repairing
 
 # Without what only its author can judge: marks of control, placeholders, NUL.
 TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0<{["), max_size=60)
@@ -121,80 +116,8 @@ def test_no_false_alarm_on_real_files(shared_data: Path, name: str) -> None:
     assert (one.rows, one.kind.name if one.kind else None, dict(one.counts)) == REAL[name]
 
 
-ROWS: list[dict[str, Any]] = [
-    {"instruction": "i", "input": "", "output": "o"},
-    {"conversations": [{"from": "human", "value": "q"}, {"from": "function_call", "value": '{"name": "f", "arguments": {}}'},
-                       {"from": "observation", "value": "1"}, {"from": "gpt", "value": "a"}], "tools": json.dumps([WEATHER]), "system": "s"},
-    {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": None, "tool_calls": [
-        {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
-        {"role": "tool", "tool_call_id": "c", "content": "1"}, {"role": "assistant", "content": "a", "weight": 1}], "tools": [WEATHER]},
-    {"prompt": [{"role": "user", "content": "q"}], "chosen": [{"role": "assistant", "content": "a"}], "rejected": [{"role": "assistant", "content": "b"}]},
-    {"prompt": "p", "completion": "c", "label": True},
-    {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "rejected_response": "b"},
-    {"input": {"messages": [{"role": "user", "content": "q"}]}, "preferred_output": [{"role": "assistant", "content": "a"}],
-     "non_preferred_output": [{"role": "assistant", "content": "b"}]},
-    {"text": "a"},
-    {"instruction": "i", "input": "", "chosen": "a", "rejected": "b", "history": [["q", "a"]], "system": ""},
-]  # fmt: skip
-ODD: list[Any] = [
-    *(None, True, 0, -1.5, "", " ", "x", [], [[]], [None], [1], {}, {"a": {}}, "[", "[]", "{}", '{"name": 1}', "<think>"),
-    *([{"role": "user"}], [{"from": "gpt"}], {"from": "gpt", "value": None}, [["q"]], 10**30, "\0", "\ud800", "{{idx}}<|x|>"),
-    json.loads("[" * 200 + "]" * 200),
-]  # fmt: skip
-
-
-def mutated(value: Any, rng: Random) -> Any:
-    """The value with something odd in some place of it."""
-    if rng.random() < 0.2:
-        return rng.choice(ODD)
-    if isinstance(value, dict) and value:
-        key = rng.choice(list(value))
-        if rng.random() < 0.15:
-            return {name: inner for name, inner in value.items() if name != key}
-        if rng.random() < 0.1:
-            return {rng.choice(["from", "role", "x", ""]) if name == key else name: v for name, v in value.items()}
-        return {**value, key: mutated(value[key], rng)}
-    if isinstance(value, list) and value:
-        place = rng.randrange(len(value))
-        return [*value[:place], mutated(value[place], rng), *value[place + rng.randrange(2) :]]
-    return rng.choice(ODD)
-
-
-def mangled(data: bytes, rng: Random) -> bytes:
-    """The bytes with a few of them cut, doubled or replaced."""
-    for _ in range(rng.randrange(3)):
-        at = rng.randrange(len(data) + 1)
-        new = rng.choice(
-            [b"", b"\xff", b"\n", b"\r", b"{", b"]", b",", b'"', b"\\", b"\\ud800", b"NaN", b"\xef\xbb\xbf", b"\0"]
-        )
-        data = data[:at] + new + data[at + rng.randrange(4) :]
-    return data
-
-
-def test_no_bytes_stop_validate_and_no_line_is_lost(tmp_path: Path) -> None:
-    """5,000 files of odd rows: each line is a row that is judged or a line that is told; so it is with the copy."""
-    rng = Random(int(os.environ.get("SYNTHGEN_FUZZ_SEED", "0")))
-    for number in range(int(os.environ.get("SYNTHGEN_FUZZ_FILES", "5000"))):
-        row = rng.choice(ROWS)
-        rows = [row, *(mutated(row, rng) if rng.random() < 0.8 else rng.choice(ROWS) for _ in range(rng.randrange(4)))]
-        rng.shuffle(rows)
-        texts = [json.dumps(one, ensure_ascii=rng.random() < 0.9) for one in rows]
-        array = rng.random() < 0.2
-        text = f"[{','.join(texts)}]" if array else "\n".join(texts) + "\n"
-        data = mangled(text.encode("utf-8", "surrogatepass"), rng)
-        path = tmp_path / rng.choice(["a.jsonl", "a.json"])
-        path.write_bytes(data)
-        one, found = check(path)
-        repairs: list[Repair] = []
-        out = tmp_path / rng.choice(["out.jsonl", "out.json"])
-        counts = Repairing(one, out, repairs.append).run()
-        again, later = check(out)
-        left = [f.rule.name for f in later if f.rule.level == "fault" and f.rule.name != "no-rows"]
-        assert left == [] or one.kind is None, (number, data)  # rows of no known format have few rules
-        doubled = sum(int(r.what.split()[0]) - 1 for r in repairs if r.what.endswith("rows were on the line"))
-        assert counts.rows + counts.left_out == one.rows + doubled, (number, data)
-        assert again.rows == counts.rows
-        told = Counter(str(f.line) for f in found if f.rule.level == "fault")
-        if not array and path.suffix == ".jsonl" and not one.counts["not-utf8"]:
-            lines = sum(1 for line in data.split(b"\n") if line.strip(b" \t\r\n\xef\xbb\xbf"))
-            assert one.rows == lines or told, (number, data)
+def test_no_file_stops_validate_or_a_conversion_and_no_row_is_lost(tmp_path: Path) -> None:
+    """5,000 files of odd rows: what must hold of each stands in fuzz.py, which can make more of them."""
+    came = fuzz.run(5000, 0, tmp_path)
+    assert came["read"] > 3000
+    assert came["told"] > 500

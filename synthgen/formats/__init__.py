@@ -105,7 +105,7 @@ def read_row(row: Mapping[str, Any], member: Format | None = None) -> tuple[Form
         lacks = found is not None and found.name == "prompts" and member is not None and member.name not in _ASKING
         member = member if lacks else found or member
     if member is None:
-        there = ", ".join(list(row)[:12]) or "none"
+        there = " ".join(", ".join(list(row)[:12]).split())[:300] or "none"  # names may be of several lines
         raise ParseError(f"a row of no known format (columns: {there}); formats: {', '.join(formats())}")
     return member, samples_in(fields, member)
 

@@ -97,6 +97,8 @@ class RL:
             return "text without turns" if sample.text is not None else "no user turn"
         if any(message.role == "user" and not message.content.strip() for message in prompt):
             return "an empty user turn"
+        if any(turn.role == "assistant" and not turn.content.strip() and not turn.tool_calls for turn in prompt):
+            return "an empty answer"
         return results_fault(prompt)
 
     def loses(self, sample: Sample) -> tuple[str, ...]:

@@ -122,7 +122,8 @@ def is_original(row: Mapping[str, Any]) -> bool:
     """Whether the row is one of the first ShareGPT's: an id and two speakers, nothing else."""
     turns = row.get("conversations")
     speakers = [turn.get("from") for turn in turns if isinstance(turn, Mapping)] if isinstance(turns, list) else []
-    return row.keys() == {"id", "conversations"} and set(speakers) <= {"human", "gpt"} and bool(speakers)
+    known = bool(speakers) and all(speaker in ("human", "gpt") for speaker in speakers)
+    return known and row.keys() == {"id", "conversations"}
 
 
 def spoken_turns(messages: Sequence[Message]) -> list[dict[str, str]]:

@@ -101,9 +101,11 @@ class Document:
                 yield not_utf8(f"{self._path}:{line}", error, start, ends=True)
             except BrokenError as error:
                 yield broken(f"{self._path}:{text.line(len(text.text))}", error)
-            except RecursionError:
+            except (RecursionError, ValueError) as error:
                 where = f"{self._path}:{text.line(text.start)}"
-                yield Fault(where, "a row after this one is nested too deep; delete it", ends=True)
+                # Of numbers that are too long for an int, Python says no more than a ValueError.
+                what = "is nested too deep" if isinstance(error, RecursionError) else "has a number of too many digits"
+                yield Fault(where, f"a row after this one {what}; delete it", ends=True)
 
     def _elements(self, text: _Text) -> Iterator[Element]:
         array = text.past("[")

@@ -97,6 +97,7 @@ _TABLE: tuple[tuple[str, Level, str, str], ...] = (
     ("empty-tools", "warning", "g----", 'no tools is null: "[]" leaves an empty system block'),
     ("tool-parameters", "warning", "a----", "the template `default` wants parameters.properties, and enums of text"),
     ("tool-shape", "warning", "----a", 'OpenAI wants {"type": "function", "function": {"name", "parameters"}}'),
+    ("tool-name", "warning", "----a", "OpenAI wants names of 1 to 64 letters, digits, _ and -"),
     # two answers, or one with a label
     ("no-answer", "fault", "daada", "chosen and rejected must both say something"),
     ("answer-shape", "fault", "daada", "both answers in one shape"),

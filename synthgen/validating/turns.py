@@ -228,8 +228,10 @@ def _calls(calls: Any, number: int) -> Iterator[Found]:
             yield "call-shape", f"turn {number}: a call without id, type or function"
             continue
         name, arguments = inner.get("name"), inner.get("arguments")
-        if type(name) is not str or not _NAME.fullmatch(name):
+        if type(name) is not str or not name:
             yield "call-shape", f"turn {number}: a call of {name!r}"[:120]
+        elif not _NAME.fullmatch(name):
+            yield "tool-name", f"turn {number}: a call of {name!r}"[:120]
         if type(arguments) is dict:
             yield "arguments-object", f"turn {number}: the arguments of {str(name)[:60]} are an object"
         elif type(arguments) is not str or not _spells_object(arguments):
@@ -281,3 +283,5 @@ def _tool_shapes(tools: Any) -> Iterator[Found]:
         if tool.get("type") != "function" or type(inner) is not dict or type(inner.get("name")) is not str:
             yield "tool-shape", f'tool {number} is not {{"type": "function", "function": {{"name", ...}}}}'
             return
+        if not _NAME.fullmatch(inner["name"]):
+            yield "tool-name", f"tool {number} is {inner['name']!r}"[:120]
