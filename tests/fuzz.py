@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from test_formats import ALL, LONG, WEATHER
 
 from synthgen.errors import UsageError
-from synthgen.formats import Format, Reading, formats, open_format, read_samples
+from synthgen.formats import Format, SampleReader, formats, open_format, read_samples
 from synthgen.formats.write import write_all
 from synthgen.rows import Fault, scan_rows
 from synthgen.validating.checking import Check, Checked, Finding
@@ -181,7 +181,7 @@ def converted(odd: Odd, folder: Path, rng: Random) -> str:
     """Each row is read or told; each sample is written or counted; what is written is read, and breaks no rule."""
     path = folder / f"a{odd.suffix}"
     path.write_bytes(odd.data)
-    reading = Reading(path)
+    reading = SampleReader(path)
     targets = rng.sample([member for member in formats().values() if member.name != "samples"], 3)
     ours = open_format("samples")
     try:

@@ -34,7 +34,8 @@ class Alpaca:
         given = given_column(row)
         split = text_of(row, "instruction", needed=True), text_of(row, given)
         messages = [*asked(row, split), Message("assistant", text_of(row, output, needed=True))]
-        return Sample(tuple(messages), input_split=split, meta=meta_of(row, (_OWN - {"input"}) | {output, given}))
+        own = _OWN if (output, given) == ("output", "input") else (_OWN - {"input"}) | {output, given}
+        return Sample(tuple(messages), input_split=split, meta=meta_of(row, own))
 
     def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:
         systems = histories = False

@@ -215,8 +215,10 @@ class _File:
             self._news.append((row, sample))
             if guessed == "in parts" and self._size >= _EARLY_BYTES:
                 self._late[self._rows + 1] = sample
-        with _told(self.path):
+        try:  # and no `with _told`, which would take longer than the writing itself
             self._size += self._container.add(row, line)
+        except OSError as error:
+            raise _failure(self.path, error) from None
         if self._size >= self._part_ends:  # with the newline that is still to come, as `datasets` counts
             self._shapes.end_part()
             self._part_ends = self._size + 1 + FIRST_BYTES
@@ -344,7 +346,7 @@ class _Temporary:
                 left.unlink()
 
     def write(self, data: bytes) -> int:
-        try:  # and no `with _told`, which would take longer than the writing itself
+        try:
             return self._file.write(data)
         except OSError as error:
             raise _failure(self._path, error) from None
