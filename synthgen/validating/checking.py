@@ -24,7 +24,7 @@ from synthgen.validating.turns import OPENAI_COLUMNS, Found
 
 _SNIFFED_ROWS = 1000
 _ONE_BY_VALUE = frozenset({"label", "text", "completion"})  # columns whose value says what kind a row is
-_CHAT = ("text", "chatml", "chatml-sep")  # differ in their markup alone
+_KIN = ({"text", "chatml", "chatml-sep"}, {"prompts", "rl"})  # differ in their markup alone, or in what may be left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +222,7 @@ def mixed(kind: Kind, row: Mapping[str, Any]) -> list[Found]:
 
 def _is_other(one: Kind, kind: Kind, row: Mapping[str, Any]) -> bool:
     """Whether a row is of another kind than the file, rather than one of its own that is at fault."""
-    if one.name in (kind.name, "prompts") or (one.name in _CHAT and kind.name in _CHAT):
+    if one.name in (kind.name, "prompts") or any({one.name, kind.name} <= kin for kin in _KIN):
         return False
     return not set(one.needs) < set(kind.needs) <= row.keys()
 
