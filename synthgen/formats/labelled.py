@@ -9,7 +9,7 @@ from typing import Any
 from synthgen.formats import Format
 from synthgen.formats.labels import label_of, spelling, tag_column
 from synthgen.formats.pairs import alone, label_fault, label_loses, unpaired
-from synthgen.formats.turns import noted
+from synthgen.formats.turns import noted, to_json
 from synthgen.types import Sample
 
 _PAIRS = frozenset({"chosen", "preferred_output", "rejected_response", "rejected_messages"})
@@ -42,7 +42,10 @@ class Labelled:
 
     def row(self, sample: Sample, columns: Sequence[str]) -> dict[str, Any]:
         base = [column for column in columns if column != self._tag]
-        return {**self._base.row(sample, base), self._tag: sample.label}
+        row = self._base.row(sample, base)
+        if isinstance(tools := row.get("tools"), list):
+            row["tools"] = to_json(tools)  # a list would give each tool the keys of all in a table of Arrow's
+        return {**row, self._tag: sample.label}
 
     def carries(self, sample: Sample) -> str | None:
         return label_fault(sample) or self._base.carries(replace(alone(sample), label=None))
