@@ -16,7 +16,7 @@ from .venvs import ROOT, Reader, python_of
 MODEL = ROOT / "models" / "instruct"
 # Of a model that calls tools and does not think.
 TEMPLATE = "qwen3_instruct_2507_training"
-_TRAINERS = {"sft": "sft", "pairs": "dpo", "labels": "kto"}
+_TRAINERS = {"sft": "sft", "text": "sft", "pairs": "dpo", "labels": "kto"}
 
 
 class StoppedError(Exception):
@@ -30,13 +30,18 @@ class Asked:
     reader: Reader
     process: subprocess.Popen[str]
 
-    def rows(self, path: Path, name: str, task: str, columns: tuple[str, ...], entry: Any) -> list[dict[str, Any]]:
-        """The rows that are trained, as the protocol of readers/serving.py has them; StoppedError."""
+    def rows(
+        self, path: Path, name: str, task: str, columns: tuple[str, ...], entry: Any, *, masked: bool = True
+    ) -> list[dict[str, Any]]:
+        """The rows that are trained, as the protocol of readers/serving.py has them; StoppedError.
+
+        `masked`: messages are trained in the assistant's turns alone, which TRL does where it is told to.
+        """
         request = {"path": str(path), "format": name, "task": task, "model": str(MODEL), "columns": columns}
         if entry is not None:
             request["entry"] = entry
         if self.reader.name == "TRL":
-            mask = {"assistant_only_loss": True} if name == "messages" else {}
+            mask = {"assistant_only_loss": True} if masked and name == "messages" else {}
             request |= {"trainer": _TRAINERS[task], "template": TEMPLATE, "options": mask}
         assert self.process.stdin
         assert self.process.stdout
@@ -59,7 +64,11 @@ def _told_apart(row: dict[str, Any]) -> dict[str, Any]:
     """TRL's rows of pairs and labels are texts: a prompt, and what is trained after it."""
     if "prompt" not in row:
         return row
-    made = {n: {"text": row["prompt"] + row[n], "trained": [row[n]]} for n in ("chosen", "rejected", "completion") if n in row}
+    made = {
+        n: {"text": row["prompt"] + row[n], "trained": [row[n]]}
+        for n in ("chosen", "rejected", "completion")
+        if n in row
+    }
     return {**made["completion"], "label": row["label"]} if "completion" in made else made
 
 

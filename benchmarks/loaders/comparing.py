@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
 from typing import Any
 
 from synthgen.formats.pairs import split_answer
@@ -174,22 +173,20 @@ def _of_instruction(sample: Sample, row: Mapping[str, Any]) -> str | None:
     return "history" if earlier else None
 
 
-def aligned(samples: Sequence[Sample], rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Sample, Mapping[str, Any] | None]]:
-    """Each sample with its row, None where the reader dropped it."""
-    if len(samples) == len(rows):
-        yield from zip(samples, rows, strict=True)
-        return
-    keys = [_key(row) for row in rows]
-    wanted = [next((key for key in keys if _is_of(sample, key)), "") for sample in samples]
-    blocks = SequenceMatcher(None, wanted, keys, autojunk=False).get_matching_blocks()
-    place = {ours + n: theirs + n for ours, theirs, size in blocks for n in range(size)}
+def aligned(
+    samples: Sequence[Sample], rows: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[Sample, Mapping[str, Any] | None]]:
+    """Each sample with its row, None where the reader dropped it: the order is kept."""
+    place = 0
     for number, sample in enumerate(samples):
-        yield sample, rows[place[number]] if number in place else None
+        left = len(samples) - number == len(rows) - place  # none was dropped, or none will be
+        if place < len(rows) and (left or _is_of(sample, rows[place])):
+            yield sample, rows[place]
+            place += 1
+        else:
+            yield sample, None
 
 
-def _key(row: Mapping[str, Any]) -> str:
-    return str(row.get("chosen", row)["text"])
-
-
-def _is_of(sample: Sample, text: str) -> bool:
-    return all(message.content.strip() in text for message in sample.messages if message.role in ("user", "assistant"))
+def _is_of(sample: Sample, row: Mapping[str, Any]) -> bool:
+    said = [turn.content.strip() for turn in sample.messages if turn.role in ("user", "assistant")]
+    return all(text in row.get("chosen", row)["text"] for text in said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 from synthgen.errors import UsageError
 from synthgen.formats import Format, open_format, read_samples
 from synthgen.formats.pairs import unpaired
+from synthgen.formats.turns import to_json
 from synthgen.formats.write import write_samples
 from synthgen.types import Sample
 
@@ -30,6 +32,7 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
     "ms-swift": ("alpaca", "sharegpt", "messages", "preference-swift", "kto-swift"),
 }  # fmt: skip
 DRAWN = 200
+_LONG = re.compile(r"\d{18}")
 
 
 def task_of(name: str) -> str:
@@ -71,11 +74,19 @@ def sources() -> Mapping[str, Sequence[Sample]]:
         found[path.name] = samples
     return found | {
         "drawn": several(dialogues(), DRAWN),
-        "drawn with tools": several(dialogues(tools=True, reasoning=True), DRAWN),
+        "drawn with calls": several(dialogues(tools=True).filter(_fits), DRAWN),
+        "drawn with thoughts": several(dialogues(tools=True, reasoning=True).filter(_fits), DRAWN),
         "drawn pairs": several(pairs(), DRAWN),
-        "drawn pairs with tools": several(pairs(tools=True), DRAWN),
+        "drawn pairs with calls": several(pairs(tools=True).filter(_fits), DRAWN),
         "drawn labels": several(labelled(), DRAWN),
     }
+
+
+def _fits(sample: Sample) -> bool:
+    """Whether no argument is a whole number of more than 64 bits: ms-swift stops at those."""
+    return not _LONG.search(
+        to_json([[call.arguments for call in m.tool_calls] for m in (*sample.messages, *sample.rejected)])
+    )
 
 
 def files(name: str, folder: Path) -> Iterator[File]:

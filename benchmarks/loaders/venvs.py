@@ -23,39 +23,44 @@ class Reader:
 
     name: str
     package: str
-    needs: tuple[str, ...]
+    needs: str
     script: Path
     remark: str = ""
 
 
+_LLAMA_FACTORY = """
+    datasets==4.0.0 transformers>=4.55,<=5.6 trl>=0.18,<=0.24 peft==0.18.1 accelerate<=1.11 omegaconf pydantic fire
+    numpy av scipy sentencepiece tiktoken matplotlib
+"""
+_TRL = "datasets>=5.2,<6 transformers>=5.17,<6 accelerate>=1.15 jinja2 psutil"
+_AXOLOTL = """
+    datasets==5.0.1 transformers==5.20.1 trl==1.14.1 peft==0.21.2 accelerate==1.15.0 pydantic addict fire colorama
+    numba einops evaluate python-dotenv zstandard packaging art posthog
+"""
+_SWIFT = """
+    datasets>=4.0,<4.8.5 transformers<5.20 trl<1.0 peft<0.21 accelerate modelscope pillow json-repair dacite numpy
+    simplejson addict
+"""
+_NO_SOUND = "torchaudio is a stub where there is no wheel of it: files of sound alone need it"
+_OLDER = "it asks for Python 3.12; its reading of data runs on 3.11 as well, where it is installed all the same"
 READERS = {
     reader.name: reader
     for reader in (
         Reader(
-            "LLaMA-Factory",
-            "llamafactory==0.9.5",
-            ("datasets==4.0.0", "transformers>=4.55,<=5.6", "trl>=0.18,<=0.24", "peft==0.18.1", "accelerate<=1.11", "omegaconf", "pydantic", "fire", "numpy", "av", "scipy", "sentencepiece", "tiktoken", "matplotlib"),
-            HERE / "readers" / "read_llamafactory.py",
-            "torchaudio is a stub where there is no wheel of it: files of sound alone need it",
+            "LLaMA-Factory", "llamafactory==0.9.5", _LLAMA_FACTORY, HERE / "readers/read_llamafactory.py", _NO_SOUND
         ),
-        Reader("TRL", "trl==1.16.0", ("datasets>=5.2,<6", "transformers>=5.17,<6", "accelerate>=1.15", "jinja2", "psutil"), ROOT / "tests" / "readers" / "trl_rows.py"),
-        Reader(
-            "axolotl",
-            "axolotl==0.21.0",
-            ("datasets==5.0.1", "transformers==5.20.1", "trl==1.14.1", "peft==0.21.2", "accelerate==1.15.0", "pydantic", "addict", "fire", "colorama", "numba", "einops", "evaluate", "python-dotenv", "zstandard", "packaging", "art", "posthog"),
-            HERE / "readers" / "read_axolotl.py",
-            "it asks for Python 3.12; its reading of data runs on 3.11 as well, where it is installed all the same",
-        ),
-        Reader("ms-swift", "ms-swift==4.6.0", ("datasets>=4.0,<4.8.5", "transformers<5.20", "trl<1.0", "peft<0.21", "accelerate", "modelscope", "pillow", "json-repair", "dacite", "numpy", "simplejson", "addict"), HERE / "readers" / "read_swift.py"),
+        Reader("TRL", "trl==1.16.0", _TRL, ROOT / "tests/readers/trl_rows.py"),
+        Reader("axolotl", "axolotl==0.21.0", _AXOLOTL, HERE / "readers/read_axolotl.py", _OLDER),
+        Reader("ms-swift", "ms-swift==4.6.0", _SWIFT, HERE / "readers/read_swift.py"),
     )
-}  # fmt: skip
+}
 
 
 def python_of(reader: Reader, cache: Path) -> Path:
     """The Python of the reader's environment, which is made where it is not there; minutes, and 1 to 2 GB each."""
     folder = cache / reader.package
     python, stamp = folder / "bin" / "python", folder / ".stamp"
-    recipe = "\n".join((*TORCH, reader.package, *reader.needs))
+    recipe = "\n".join((*TORCH, reader.package, *reader.needs.split()))
     if stamp.is_file() and stamp.read_text("utf-8") == recipe:
         return python
     print(f"installing {reader.package} into {folder}", file=sys.stderr)
@@ -63,7 +68,7 @@ def python_of(reader: Reader, cache: Path) -> Path:
     _pip(python, "uv")
     if not _uv(python, TORCH[0], check=False):
         _uv(python, TORCH[1])
-    _uv(python, *reader.needs)
+    _uv(python, *reader.needs.split())
     _pip(python, "--no-deps", "--ignore-requires-python", reader.package)
     stamp.write_text(recipe, "utf-8")
     return python

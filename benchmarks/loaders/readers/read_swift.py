@@ -10,13 +10,16 @@ from swift.dataset import EncodePreprocessor, load_dataset
 from swift.model import get_processor
 from swift.template import get_template
 
-MODES = {"sft": "train", "pairs": "rlhf", "labels": "kto"}
+MODES = {"sft": "train", "text": "train", "pairs": "rlhf", "labels": "kto"}
 
 
 @cache
 def _template(model: str, mode: str) -> Any:
     processor = get_processor(model, model_type="qwen2")
-    template = get_template(processor, template_type="qwen2_5", agent_template="hermes", max_length=10_000_000)
+    scale = "default" if mode == "train" else "last_round"  # what its arguments set where nobody does
+    template = get_template(
+        processor, template_type="qwen2_5", agent_template="hermes", max_length=10_000_000, loss_scale=scale
+    )
     template.set_mode(mode)
     return template
 
@@ -29,7 +32,7 @@ def read(request: dict[str, Any]) -> Answer:
 
 
 def _row(tokenizer: Any, row: dict[str, Any], task: str) -> dict[str, Any]:
-    if task == "sft":
+    if task in ("sft", "text"):
         return run(tokenizer, row["input_ids"], row["labels"])
     names = ("chosen", "rejected") if task == "pairs" else ("chosen",)
     found = {name: run(tokenizer, row[f"{name}_input_ids"], row[f"{name}_labels"]) for name in names}

@@ -1,0 +1,30 @@
+"""What the readers are known to do with rows that are sound: it is told in the table, and no miss of ours."""
+
+from __future__ import annotations
+
+from synthgen.formats.turns import calls_tools
+from synthgen.types import Sample
+
+
+def known(reader: str, name: str, sample: Sample, what: str) -> str | None:
+    """Why the difference is the reader's own, or None."""
+    if what == "{{idx}} in a turn" and reader == "LLaMA-Factory":
+        return "{{idx}} becomes the number of the turn"
+    if what == "history" and reader == "axolotl":
+        return "history is not read"
+    if reader == "axolotl" and name == "sharegpt" and what == "a call":
+        return "calls are trained as plain text"
+    if reader == "ms-swift" and name == "sharegpt" and what == "dropped" and _thinks_or_calls_twice(sample):
+        return "a turn with a thought or several calls is dropped"
+    return None
+
+
+def known_stop(reader: str, name: str, samples: list[Sample]) -> str | None:
+    """The same of a file at which the reader stops."""
+    if reader == "axolotl" and name == "preference" and any(calls_tools(sample) for sample in samples):
+        return "pairs whose turns call tools are not read"
+    return None
+
+
+def _thinks_or_calls_twice(sample: Sample) -> bool:
+    return any(turn.tool_calls and (turn.reasoning or len(turn.tool_calls) > 1) for turn in sample.messages)
