@@ -73,11 +73,11 @@ CASES: dict[str, Sequence[Row] | bytes] = {
     "no-input-column": [{"instruction": "i", "output": "o"}],
     "other-output-column": [{"instruction": "i", "input": "", "response": "o"}],
     "no-turns": [said(Q, A), {"conversations": []}],
-    "turn-shape": [said(Q, A), {"conversations": [{"role": "user", "content": "q"}]}],
+    "turn-shape": [said(Q, A), {"conversations": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}],
     "turn-type": [said(Q, A), said(Q, ("gpt", None))],
     "empty-turn": [said(Q, A), said(Q, ("gpt", " "))],
-    "speaker": [said(Q, A), said(("user", "q"), A)],
-    "role": [talk(U, S), talk(("human", "q"), S)],
+    "speaker": [said(Q, A), said(("narrator", "q"), A)],
+    "role": [talk(U, S), talk(("narrator", "q"), S)],
     "from-value": [talk(U, S), {"messages": said(Q, A)["conversations"]}],
     "developer-role": [talk(U, S), talk(("developer", "s"), U, S)],
     "turn-order": [said(Q, A), said(Q, A, ("system", "s"), A)],
@@ -89,7 +89,7 @@ CASES: dict[str, Sequence[Row] | bytes] = {
     "arguments-text": [said(Q, A), said(Q, ("function_call", '{"name": "f", "arguments": "{}"}'), RESULT, A)],
     "arguments-object": [talk(U, S), talk(U, called({"x": 1}), {"role": "tool", "content": "1", "tool_call_id": "c1"}, S)],
     "thought-spacing": [said(Q, A), said(Q, ("function_call", f"<think>t</think>{CALL[1]}"), RESULT, A)],
-    "call-shape": [talk(U, S), talk(U, called(type="tool"))],
+    "call-shape": [talk(U, S), talk(U, {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "name": "f", "arguments": "{}"}]})],
     "result-id": [talk(U, S), talk(U, called(), {"role": "tool", "content": "1", "tool_call_id": "c2"}, S)],
     "weight": [talk(U, S), talk(U, {"role": "assistant", "content": "a", "weight": 2})],
     "extra-column": [talk(U, S, id=1)],
@@ -104,7 +104,7 @@ CASES: dict[str, Sequence[Row] | bytes] = {
     "answer-shape": [said(Q, chosen={"from": "gpt", "value": "a"}, rejected="b")],
     "same-answer": [{"prompt": "p", "chosen": "a", "rejected": "b"}, {"prompt": "p", "chosen": "a", "rejected": "a"}],
     "no-prompt": [{"chosen": "good answer", "rejected": "great answer"}],
-    "label-type": [said(Q, A, kto_tag=True), said(Q, A, kto_tag="true")],
+    "label-type": [said(Q, A, kto_tag="true")],
     "empty-prompt": [{"prompt": "p", "completion": "a"}, {"prompt": "", "completion": "a"}],
     "no-completion": [{"prompt": "p", "completion": "a"}, {"prompt": "p", "completion": None}],
     "prompt-type": [{"prompt": "p", "completion": talk(S)["messages"]}],
@@ -203,10 +203,10 @@ def test_every_rule_is_tried() -> None:
 
 def test_a_rule_says_what_a_trainer_does_that_reads_the_format(tmp_path: Path) -> None:
     one, found = check(tmp_path / "a.jsonl", [alpaca(), alpaca(output=None), alpaca(output=None), alpaca(output="")])
-    assert dict(found[0].effects) == {"LLaMA-Factory": "drop", "axolotl": "garbage", "ms-swift": "drop"}
+    assert dict(found[0].effects) == {"LLaMA-Factory": "drop", "axolotl": "garbage", "ms-swift": "garbage"}
     assert one.hurt == {
-        ("LLaMA-Factory", "drop"): 2, ("LLaMA-Factory", "garbage"): 1, ("ms-swift", "drop"): 2,
-        ("ms-swift", "garbage"): 1, ("axolotl", "garbage"): 3,
+        ("LLaMA-Factory", "drop"): 2, ("LLaMA-Factory", "garbage"): 1, ("ms-swift", "garbage"): 3,
+        ("axolotl", "garbage"): 3,
     }  # fmt: skip
     for rule in RULES.values():
         assert set(rule.effects) <= set(LOADERS)
@@ -226,6 +226,12 @@ NOTES: dict[str, Sequence[Row]] = {
     "axolotl-ignores-history": [alpaca(system="", history=[["q", "a"]])],
     "trl-renders-nothing": [said(Q, A)],
     "axolotl-needs-roles": [said(Q, CALL, RESULT, A)],
+    "swift-one-call": [said(Q, CALL, RESULT, A)],
+    "text-arguments": [talk(U, called(), {"role": "tool", "content": "1", "tool_call_id": "c1"}, S)],
+    "axolotl-pairs-call": [
+        {"prompt": talk(U)["messages"], "chosen": [called()], "rejected": talk(S)["messages"], "tools": None}
+    ],
+    "axolotl-kto-texts": [{"prompt": talk(U)["messages"], "completion": talk(S)["messages"], "label": True}],
     "openai-formatting": [talk(U, S, tools=None)] * 10,
     "few-rows": [talk(U, S)] * 9,
     "swift-ignores-pairs": [{"prompt": "p", "chosen": "a", "rejected": "b"}],

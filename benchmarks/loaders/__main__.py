@@ -92,9 +92,9 @@ def table(found: Sequence[Line]) -> Iterator[str]:
 def told(found: Sequence[Fault]) -> Iterator[str]:
     """One line for each rule and reader: what is said, what is done."""
     for fault in found:
-        verdict = {True: "", False: "WRONG", None: ""}[fault.agrees]
-        says, does = fault.says or "-", fault.does
-        yield f"{verdict:<6} {fault.rule:<20} {fault.format:<22} {fault.reader:<14} says {says:<8} {does:<8} {fault.seen}"
+        verdict = "WRONG" if fault.agrees is False else ""
+        where = f"{fault.rule:<20} {fault.format:<22} {fault.reader:<14}"
+        yield f"{verdict:<6} {where} says {fault.says or '-':<8} {fault.does:<8} {fault.seen}"
 
 
 def main() -> int:

@@ -38,7 +38,7 @@ class Fault:
     def agrees(self) -> bool | None:
         """None where the row is trained: whether that is garbage is for eyes."""
         if self.does == "trained":
-            return None if self.says in ("garbage", "cut", "") else False
+            return None if self.says in ("garbage", "cut", "") or self.level == "warning" else False
         return self.says == self.does
 
     def as_dict(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _done(asked: Asked, path: Path, name: str, rows: Sequence[Any] | bytes) -> t
     columns = tuple(dict.fromkeys(key for row in rows for key in row)) if not isinstance(rows, bytes) else ("text",)
     task = "text" if name in ("text", "chatml", "chatml-sep") else task_of(name)
     try:
-        seen = asked.rows(path, name, task, columns, _entry(path, name, columns), masked=False)
+        seen = asked.rows(path, name, task, columns, _entry(path, name, columns, rows), masked=False)
     except StoppedError as error:
         return ("drop" if any(words in str(error) for words in _NONE_LEFT) else "abort"), str(error)[:160]
     if len(seen) < count and not (task == "text" and asked.reader.name == "LLaMA-Factory"):
@@ -83,14 +83,14 @@ def _done(asked: Asked, path: Path, name: str, rows: Sequence[Any] | bytes) -> t
     )[:160]
 
 
-def _entry(path: Path, name: str, columns: tuple[str, ...]) -> Any:
+def _entry(path: Path, name: str, columns: tuple[str, ...], rows: Sequence[Any] | bytes) -> Any:
     """The entry that someone would write who has the documentation beside the file."""
     if name in ("text", "chatml", "chatml-sep"):
         return {"file_name": path.name, "columns": {"prompt": "text"}}
     if path.parent.name in ("no-input-column", "other-output-column"):  # what is read where nobody says
         return {"file_name": path.name}
     entry = open_format(name).dataset_info(path.name, columns)
-    if entry is not None or "messages" not in columns:
+    if (entry is not None and "tool_calls" not in str(rows)) or "messages" not in columns:
         return entry
     return {
         "file_name": path.name,

@@ -26,7 +26,9 @@ from pairs import labelled, pairs
 
 # What each reader reads of what we write, and the formats of two answers or a label.
 FORMATS: Mapping[str, tuple[str, ...]] = {
-    "LLaMA-Factory": ("alpaca", "sharegpt", "messages", "preference-alpaca", "preference-sharegpt", "kto-alpaca", "kto-sharegpt"),
+    "LLaMA-Factory": (
+        *("alpaca", "sharegpt", "messages", "preference-alpaca", "preference-sharegpt", "kto-alpaca", "kto-sharegpt"),
+    ),
     "TRL": ("messages", "prompt-completion", "preference", "kto"),
     "axolotl": ("alpaca", "sharegpt", "messages", "preference"),
     "ms-swift": ("alpaca", "sharegpt", "messages", "preference-swift", "kto-swift"),

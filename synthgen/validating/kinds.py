@@ -143,15 +143,19 @@ def notes(kind: Kind, columns: Collection[str], roles: Collection[str], rows: in
     if kind.check is sharegpt:
         yield "trl-renders-nothing"
         if {"function_call", "observation"} & set(roles):
-            yield "axolotl-needs-roles"
+            yield from ("axolotl-needs-roles", "swift-one-call")
     if kind.name == "messages":
         if "tools" in columns or "tool" in roles:
-            yield "openai-formatting"
+            yield from ("openai-formatting", "text-arguments")
         if rows < 10:
             yield "few-rows"
     if kind.name.startswith("preference") and kind.name not in ("preference-swift", "preference-openai"):
         yield "swift-ignores-pairs"
         if kind.name == "preference" and "prompt" not in columns:
             yield "implicit-prompt"
+    if kind.name == "preference" and ("tools" in columns or "tool" in roles):
+        yield from ("axolotl-pairs-call", "text-arguments")
+    if kind.name == "kto" and roles:
+        yield "axolotl-kto-texts"
     if kind.name in ("messages", "preference-openai") and size > 512_000_000:
         yield "over-512-mb"

@@ -34,7 +34,7 @@ def _settings(model: str, stage: str, folder: Path, scratch: Path) -> dict[str, 
     return {
         "model_name_or_path": model, "stage": stage, "do_train": True, "dataset": "d", "dataset_dir": str(folder),
         "template": "qwen3_nothink",
-        "cutoff_len": 4 if stage == "pt" else 10_000_000,  # running text is cut into blocks, and what is left dropped
+        "cutoff_len": 2 if stage == "pt" else 10_000_000,  # running text is cut into blocks, and what is left dropped
         "output_dir": str(scratch), "cache_dir": str(scratch / "cache"), "overwrite_cache": True, "use_cpu": True,
         "bf16": False, "report_to": "none",
     }  # fmt: skip
@@ -56,7 +56,7 @@ def read(request: dict[str, Any]) -> Answer:
         return [{n: run(tokenizer, row[f"{n}_input_ids"], row[f"{n}_labels"]) for n in names} for row in rows]
     if request["task"] == "labels":
         return [{**run(tokenizer, row["input_ids"], row["labels"]), "label": row["kto_tags"]} for row in rows]
-    return [run(tokenizer, row["input_ids"], row["labels"]) for row in rows]
+    return [run(tokenizer, row["input_ids"], row.get("labels", row["input_ids"])) for row in rows]
 
 
 if __name__ == "__main__":
