@@ -23,9 +23,7 @@ def test_each_fault_has_its_line_its_rule_and_what_the_trainers_do(tmp_path: Pat
     done = synthgen("validate", source, cwd=tmp_path)
     said = done.stdout.splitlines()
     assert done.returncode == 1
-    assert said[0].startswith(
-        f"{source}:2: fault no-output: output is null (drops the row: LLaMA-Factory; trains on garbage: axolotl, ms-swift); "
-    )
+    assert said[0].startswith(f"{source}:2: fault no-output: output is null (drops the row: LLaMA-Factory, ms-swift; ")
     assert said[1].startswith(f"{source}:4: fault no-instruction: instruction is empty (")
     assert said[2].startswith(f"{source}:5: warning turn-number: the text has {{{{idx}}}} (trains on garbage: LLaMA")
     rows = [line.split() for line in said[3:]]
@@ -47,7 +45,7 @@ def test_json_tells_every_finding_and_then_the_counts(tmp_path: Path) -> None:
         "notes": ["trl-reads-no-alpaca"],
     }  # fmt: skip
     assert told[0]["where"] == f"{source}:2"
-    assert told[0]["effects"] == {"LLaMA-Factory": "drop", "axolotl": "garbage", "ms-swift": "garbage"}
+    assert told[0]["effects"] == {"LLaMA-Factory": "drop", "axolotl": "garbage", "ms-swift": "drop"}
     plain = synthgen("validate", source, cwd=tmp_path).stdout
     assert plain.count("fault no-output") == 60
     assert "57 more of turn-number: --json tells every one" in plain

@@ -203,10 +203,10 @@ def test_every_rule_is_tried() -> None:
 
 def test_a_rule_says_what_a_trainer_does_that_reads_the_format(tmp_path: Path) -> None:
     one, found = check(tmp_path / "a.jsonl", [alpaca(), alpaca(output=None), alpaca(output=None), alpaca(output="")])
-    assert dict(found[0].effects) == {"LLaMA-Factory": "drop", "axolotl": "garbage", "ms-swift": "garbage"}
+    assert dict(found[0].effects) == {"LLaMA-Factory": "drop", "axolotl": "garbage", "ms-swift": "drop"}
     assert one.hurt == {
-        ("LLaMA-Factory", "drop"): 2, ("LLaMA-Factory", "garbage"): 1, ("ms-swift", "garbage"): 3,
-        ("axolotl", "garbage"): 3,
+        ("LLaMA-Factory", "drop"): 2, ("LLaMA-Factory", "garbage"): 1, ("ms-swift", "drop"): 2,
+        ("ms-swift", "garbage"): 1, ("axolotl", "garbage"): 3,
     }  # fmt: skip
     for rule in RULES.values():
         assert set(rule.effects) <= set(LOADERS)

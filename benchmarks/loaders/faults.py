@@ -37,6 +37,8 @@ class Fault:
     @property
     def agrees(self) -> bool | None:
         """None where the row is trained: whether that is garbage is for eyes."""
+        if self.does == "nothing":  # a row without a loss
+            return self.says in ("drop", "garbage")
         if self.does == "trained":
             return None if self.says in ("garbage", "cut", "") or self.level == "warning" else False
         return self.says == self.does
@@ -77,10 +79,9 @@ def _done(asked: Asked, path: Path, name: str, rows: Sequence[Any] | bytes) -> t
     if len(seen) < count and not (task == "text" and asked.reader.name == "LLaMA-Factory"):
         return "drop", f"{count} rows, {len(seen)} left"
     last = seen[-1] if seen else {}
-    return "trained", json.dumps(
-        [part["trained"] for part in (last, last.get("chosen"), last.get("rejected")) if part and "trained" in part],
-        ensure_ascii=False,
-    )[:160]
+    parts = [part for part in (last, last.get("chosen"), last.get("rejected")) if part and "trained" in part]
+    runs = [run for part in parts for run in part["trained"]]
+    return "trained" if runs else "nothing", json.dumps(runs, ensure_ascii=False)[:160]
 
 
 def _entry(path: Path, name: str, columns: tuple[str, ...], rows: Sequence[Any] | bytes) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 os.environ |= {"AXOLOTL_DO_NOT_TRACK": "1", "AXOLOTL_IS_PREPROCESS": "1"}
 
 from axolotl.utils.data.rl import _load_split
-from axolotl.utils.data.sft import _load_raw_datasets
+from axolotl.utils.data.sft import _load_and_process_single_dataset
 from axolotl.utils.dict import DictDefault
 from axolotl.utils.schemas.enums import RLType
 from serving import Answer, run, serve
@@ -59,7 +59,7 @@ def read(request: dict[str, Any]) -> Answer:
         if config.rl is RLType.KTO:
             return [{**_texts(row, "completion"), "label": row["label"]} for row in rows]
         return [{name: _texts(row, name) for name in ("chosen", "rejected")} for row in rows]
-    rows, _ = _load_raw_datasets(config, config.datasets, tokenizer, "train")
+    rows, _ = _load_and_process_single_dataset(config.datasets[0], config, tokenizer, "train", 0)
     return [run(tokenizer, row["input_ids"], row["labels"]) for row in rows]
 
 
