@@ -46,23 +46,16 @@ def rows_of(samples: Iterable[Sample], name: str, folder: Path) -> Iterator[Any]
         yield {column: value for column, value in row.items() if column != "tools" or value is not None}
 
 
-SAMPLES = {
-    "messages": [
-        PLAIN,
-        SPLIT,
-        LONG,
-        TOOLS,
-        PARALLEL,
-        *several(dialogues(tools=True, reasoning=True, weights=True), 200),
-    ],
-    "preference-openai": [PAIR, AFTER_A_TOOL, CALL_OR_TALK, *several(pairs(tools=True), 200)],
-}
+def samples_for(name: str) -> list[Sample]:
+    if name == "preference-openai":
+        return [PAIR, AFTER_A_TOOL, CALL_OR_TALK, *several(pairs(tools=True), 200)]
+    return [PLAIN, SPLIT, LONG, TOOLS, PARALLEL, *several(dialogues(tools=True, reasoning=True, weights=True), 200)]
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_rows_are_as_the_specification_wants_them(tmp_path: Path, faults: Faults, name: str) -> None:
-    found = [faults(name, row) for row in rows_of(SAMPLES[name], name, tmp_path)]
-    assert found == [[]] * len(SAMPLES[name])
+    samples = samples_for(name)
+    assert [faults(name, row) for row in rows_of(samples, name, tmp_path)] == [[]] * len(samples)
 
 
 @pytest.mark.parametrize("name", SHAPES)

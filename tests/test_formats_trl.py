@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,13 @@ from synthgen.types import Message, Sample
 
 # TRL's own, of a model that calls tools and does not think: it leaves what is said as it is.
 QWEN = "qwen3_instruct_2507_training"
-DRAWN = several(dialogues(), 150)
 _CALL = re.compile(r"\n?<tool_call>\n(\{.*\})\n</tool_call>")
 _TOOLS = re.compile(r"<tools>\n(.*?)\n</tools>", re.DOTALL)
+
+
+@cache
+def drawn() -> list[Sample]:
+    return several(dialogues(), 150)
 
 
 def written(samples: Sequence[Sample], name: str, folder: Path) -> Path:
@@ -56,7 +61,7 @@ def begins(row: dict[str, Any], answer: str) -> str:
 
 
 def test_messages_train_what_the_assistant_says_and_nothing_else(trl: Trl, tmp_path: Path) -> None:
-    samples = [PLAIN, SPLIT, LONG, *DRAWN]
+    samples = [PLAIN, SPLIT, LONG, *drawn()]
     found = trl.read(written(samples, "messages", tmp_path), "sft", assistant_only_loss=True)
     assert found["conversational"] == [True] * len(samples)
     assert [row["text"] for row in found["rows"]] == [chatml(sample.messages) for sample in samples]
@@ -70,7 +75,7 @@ def test_messages_without_a_mask_train_all(trl: Trl, tmp_path: Path) -> None:
 
 
 def test_a_completion_is_trained_and_its_prompt_is_not(trl: Trl, tmp_path: Path) -> None:
-    samples = [PLAIN, SPLIT, LONG, *DRAWN]
+    samples = [PLAIN, SPLIT, LONG, *drawn()]
     found = trl.read(written(samples, "prompt-completion", tmp_path), "sft")
     assert found["conversational"] == [True] * len(samples)
     assert [row["text"] for row in found["rows"]] == [chatml(sample.messages) for sample in samples]
@@ -81,7 +86,7 @@ def test_a_completion_is_trained_and_its_prompt_is_not(trl: Trl, tmp_path: Path)
 
 
 def test_texts_are_trained_as_they_are(trl: Trl, tmp_path: Path) -> None:
-    samples = [PLAIN, *(sample for sample in DRAWN if len(sample.messages) == 2)]
+    samples = [PLAIN, *(sample for sample in drawn() if len(sample.messages) == 2)]
     found = trl.read(written(samples, "prompt-completion-text", tmp_path), "sft")
     assert found["conversational"] == [False] * len(samples)
     for row, (user, answer) in zip(found["rows"], [sample.messages for sample in samples], strict=True):
@@ -91,7 +96,7 @@ def test_texts_are_trained_as_they_are(trl: Trl, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["chatml", "text"])
 def test_running_text_is_trained_whole(trl: Trl, tmp_path: Path, name: str) -> None:
-    samples = DRAWN if name == "chatml" else [Sample(text=chatml(sample.messages)) for sample in DRAWN]
+    samples = drawn() if name == "chatml" else [Sample(text=chatml(sample.messages)) for sample in drawn()]
     found = trl.read(written(samples, name, tmp_path), "sft")
     texts = [row["text"] for row in found["loaded"]]
     ended = [text if text.endswith("<|im_end|>") else f"{text}<|im_end|>" for text in texts]
