@@ -265,6 +265,10 @@ def test_a_disk_that_is_read_only(run: Path, server: Faulty, disk: Callable[[str
 def test_a_run_on_a_disk_that_is_read_only_can_be_read(run: Path, disk: Callable[[str], Path]) -> None:
     shutil.copytree(run, disk("size=20m") / "run")
     disk("ro")
-    for words in (("status", "disk/run"), ("show", "disk/run"), ("export", "disk/run", "--to", "messages", "-o", "x.jsonl")):
+    for words in (
+        ("status", "disk/run"),
+        ("show", "disk/run"),
+        ("export", "disk/run", "--to", "messages", "-o", "x.jsonl"),
+    ):
         done = synthgen(*words, cwd=run.parent)
         assert (done.code, "error" in done.err) == (0, False)
