@@ -113,7 +113,7 @@ def _seen(row: Mapping[str, Any]) -> Talk:
     turns: list[Turn] = []
     for role, body in _TURN.findall(row["text"]):
         if role == "system":
-            system = body.split("\n\n# Tools\n", 1)[0] if "<tools>" in body else body
+            system = body.split("# Tools\n", 1)[0].removesuffix("\n\n") if "<tools>" in body else body
             system = "" if system == _OWN_SYSTEM else system
             listed = _TOOLS.search(body)
             tools = [_tool(json.loads(line)) for line in listed[1].split("\n")] if listed else []

@@ -70,7 +70,7 @@ _TABLE: tuple[tuple[str, Level, str, str], ...] = (
     ("other-output-column", "fault", "a-a--", "LLaMA-Factory and axolotl read output; rename the column"),
     # turns, of whichever format
     ("no-turns", "fault", "daada", "a conversation needs turns"),
-    ("turn-shape", "fault", "dgada", "a turn is an object {from, value} or {role, content}"),
+    ("turn-shape", "fault", "dgg-a", "a turn is an object {from, value} or {role, content}"),
     ("turn-type", "fault", "agada", "what a turn says must be text"),
     ("empty-turn", "fault", "gggga", "write what is said, or delete the row"),
     ("speaker", "fault", "d-gd-", "speakers are human, gpt, function_call, observation, system"),
