@@ -17,7 +17,8 @@ from synthgen.errors import UsageError
 from synthgen.formats import Format
 from synthgen.formats.card import OURS, folder_card
 from synthgen.formats.splits import REST, Splitter, prompt_of
-from synthgen.formats.write import Written, write_bytes, write_splits
+from synthgen.formats.write import write_bytes, write_splits
+from synthgen.formats.written import Written
 from synthgen.rows.folder import front_matter
 from synthgen.types import Sample
 
@@ -57,8 +58,9 @@ def write_folder(
     source: Path,
     strict: bool = False,
     command: str = "",
+    where: Callable[[], str] | None = None,
 ) -> Made:
-    """`shares` are those of all splits but train. Raises CannotCarryError where `strict`, and leaves nothing then."""
+    """`shares` are those of all splits but train. CannotCarryError as in `write_splits`, and nothing is left then."""
     suffix = Path(into.file_name).suffix
     paths = {split: folder / f"{split}{suffix}" for split in (REST, *shares)}
     splitter, was_there = Splitter(shares), folder.exists()
@@ -71,7 +73,7 @@ def write_folder(
             yield sample
 
     try:
-        written = write_splits(heard, into, paths, splitter, strict=strict)
+        written = write_splits(heard, into, paths, splitter, strict=strict, some=True, where=where)
     finally:
         if not was_there:
             with suppress(OSError):  # there is something in it

@@ -15,7 +15,8 @@ import orjson
 from synthgen import bodies, store
 from synthgen.errors import UsageError
 from synthgen.formats import open_format
-from synthgen.formats.write import Written, replacing, write_all, write_bytes
+from synthgen.formats.write import replacing, write_all, write_bytes
+from synthgen.formats.written import Written
 from synthgen.types import Sample
 
 SURPLUS = "surplus"
@@ -155,16 +156,25 @@ def _reading(folder: Path) -> Iterator[sqlite3.Connection]:
             raise store.explain(error, folder) from error
 
 
+class RunReader:
+    """The accepted samples of a run as often as it is iterated over; `where` names the task of the one at hand."""
+
+    def __init__(self, run: Path) -> None:
+        self.where = ""
+        self._run, self._count = run, read_run(run).get("count")
+
+    def __iter__(self) -> Iterator[Sample]:
+        with reading(self._run) as db:
+            for task, reason, body in decisions(db, self._count):
+                if reason is None:
+                    self.where = f"{self._run}: task {task}"
+                    yield bodies.load(body)
+
+
 def samples_of(path: Path) -> Callable[[], Iterable[Sample]]:
     """A function that starts over the accepted samples of a run or the rows of a file each time it is called."""
     if is_run(path):
-        count = read_run(path).get("count")
-
-        def from_run() -> Iterator[Sample]:
-            with reading(path) as db:
-                yield from accepted(db, count)
-
-        return from_run
+        return RunReader(path).__iter__
 
     def from_file() -> Iterator[Sample]:
         from synthgen.formats import read_samples

@@ -12,7 +12,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from synthgen.formats import Format, read_samples
-from synthgen.formats.write import Written, write_samples
+from synthgen.formats.write import write_samples
+from synthgen.formats.written import Written
 from synthgen.types import Message, Sample, ToolCall
 
 DRAWN = settings(derandomize=True, deadline=None, max_examples=150)

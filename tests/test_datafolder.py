@@ -24,7 +24,7 @@ from synthgen.dedup.exact import normal
 from synthgen.errors import UsageError
 from synthgen.formats import formats, open_format, read_samples
 from synthgen.formats.splits import Splitter, prompt_of, read_shares
-from synthgen.formats.write import CannotCarryError
+from synthgen.formats.written import CannotCarryError
 from synthgen.rows import read_rows, row_files
 from synthgen.types import Message, Sample
 

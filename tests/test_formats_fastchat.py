@@ -16,7 +16,8 @@ from test_formats import ALL, LONG, PLAIN, TOOLS, said
 from synthgen.errors import UsageError
 from synthgen.formats import open_format, read_samples, sniff_format
 from synthgen.formats.card import dataset_info
-from synthgen.formats.write import CannotCarryError, write_samples
+from synthgen.formats.write import write_samples
+from synthgen.formats.written import CannotCarryError
 from synthgen.types import Message, Sample
 
 FASTCHAT, SHAREGPT = open_format("fastchat"), open_format("sharegpt")

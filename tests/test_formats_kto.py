@@ -16,7 +16,8 @@ from test_formats import PAIR, call, said
 from synthgen.errors import ParseError, UsageError
 from synthgen.formats import open_format, read_samples, sniff_format
 from synthgen.formats.card import dataset_info
-from synthgen.formats.write import CannotCarryError, write_samples
+from synthgen.formats.write import write_samples
+from synthgen.formats.written import CannotCarryError
 from synthgen.types import Message, Sample
 
 SHAPES = ("kto", "kto-alpaca", "kto-sharegpt", "kto-swift")

@@ -12,7 +12,8 @@ from test_formats import PARALLEL, PLAIN, TOOLS, WEATHER, said
 
 from synthgen.formats import open_format
 from synthgen.formats.shapes import FIRST_BYTES, Shapes
-from synthgen.formats.write import Written, write_all, write_samples
+from synthgen.formats.write import write_all, write_samples
+from synthgen.formats.written import Written
 from synthgen.types import Message, Sample
 
 LONG = "word " * 8_000

@@ -19,7 +19,8 @@ from synthgen.errors import StoreError, UsageError
 from synthgen.formats import formats, open_format, read_samples
 from synthgen.formats.card import card, dataset_info
 from synthgen.formats.turns import to_json, to_line
-from synthgen.formats.write import CannotCarryError, replacing, write_bytes, write_samples
+from synthgen.formats.write import replacing, write_bytes, write_samples
+from synthgen.formats.written import CannotCarryError
 from synthgen.rows import read_rows
 from synthgen.types import Message, Sample, ToolCall
 

@@ -23,7 +23,8 @@ from synthgen.errors import UsageError
 from synthgen.formats import formats, open_format
 from synthgen.formats.card import card, dataset_info
 from synthgen.formats.containers import check_name
-from synthgen.formats.write import Written, write_all, write_bytes, write_samples
+from synthgen.formats.write import write_all, write_bytes, write_samples
+from synthgen.formats.written import Written
 from synthgen.types import Message, Sample
 from synthgen.validating import rules
 from synthgen.validating.checking import Finding

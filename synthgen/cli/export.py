@@ -6,7 +6,6 @@ import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,8 @@ from synthgen.cli.say import as_json, note
 
 if TYPE_CHECKING:
     from synthgen.formats import Format, SampleReader
-    from synthgen.formats.write import Written
-    from synthgen.types import Sample
+    from synthgen.formats.written import Written
+    from synthgen.output import RunReader
 
 
 @click.command()
@@ -64,6 +63,8 @@ def export(
     """
     from synthgen.errors import UsageError
     from synthgen.formats import SampleReader, UnreadableError, open_format
+    from synthgen.formats.written import CannotCarryError
+    from synthgen.output import RunReader, is_run
 
     into, place = open_format(target), Path(out)
     folder = out.endswith(os.sep) or place.is_dir()
@@ -73,12 +74,15 @@ def export(
         raise UsageError("--public: is for --push")
     _check_source(path, place)
     reading = SampleReader(path, strict=strict)
+    samples = RunReader(path) if is_run(path) else reading
     try:
         if folder:
-            _to_folder(path, reading, into, place, splits, strict=strict, push=push, public=public, json_=json_)
+            _to_folder(
+                path, reading, samples, into, place, splits, strict=strict, push=push, public=public, json_=json_
+            )
         else:
-            _to_file(path, reading, into, place, strict=strict, json_=json_)
-    except UnreadableError:
+            _to_file(reading, samples, into, place, strict=strict, json_=json_)
+    except (UnreadableError, CannotCarryError):
         for line in reading.lines():
             note(line)
         raise
@@ -101,13 +105,9 @@ def _check_source(path: Path, out: Path) -> None:
         raise UsageError(f"{out}: is the file that is read; give another -o")
 
 
-def _samples(path: Path, reading: SampleReader) -> Callable[[], Iterable[Sample]]:
-    from synthgen import output
-
-    return output.samples_of(path) if output.is_run(path) else reading.__iter__
-
-
-def _to_file(path: Path, reading: SampleReader, into: Format, out: Path, *, strict: bool, json_: bool) -> None:
+def _to_file(
+    reading: SampleReader, samples: SampleReader | RunReader, into: Format, out: Path, *, strict: bool, json_: bool
+) -> None:
     from synthgen import output
     from synthgen.errors import UsageError
     from synthgen.formats.containers import check_name
@@ -116,7 +116,7 @@ def _to_file(path: Path, reading: SampleReader, into: Format, out: Path, *, stri
     if out.name.startswith(("run.", ".run.")) and output.is_run(out.parent):
         raise UsageError(f"{out}: belongs to the run itself; give another -o")
     check_name(out, into)
-    written = write_samples(_samples(path, reading), into, out, strict=strict)
+    written = write_samples(samples.__iter__, into, out, strict=strict, some=True, where=lambda: samples.where)
     left = _tell([written], reading)
     if json_:
         as_json({"path": str(out), "format": into.name, "rows": written.rows, **left})
@@ -127,6 +127,7 @@ def _to_file(path: Path, reading: SampleReader, into: Format, out: Path, *, stri
 def _to_folder(
     path: Path,
     reading: SampleReader,
+    samples: SampleReader | RunReader,
     into: Format,
     out: Path,
     splits: tuple[str, ...],
@@ -145,7 +146,16 @@ def _to_folder(
     if push:
         hub.check_push(push)
     command = shlex.join(["synthgen", *sys.argv[1:]])
-    made = write_folder(out, into, _samples(path, reading), shares, source=path, strict=strict, command=command)
+    made = write_folder(
+        out,
+        into,
+        samples.__iter__,
+        shares,
+        source=path,
+        strict=strict,
+        command=command,
+        where=lambda: samples.where,
+    )
     left = _tell(list(made.splits.values()), reading)
     for split in made.empty:
         note(f"{split}: no prompt fell into it, so that it has no file; give a larger share, or more rows")
@@ -171,12 +181,21 @@ def _tell(files: list[Written], reading: SampleReader) -> dict[str, Any]:
         note(line)
     left: Counter[str] = sum((Counter(one.left_out) for one in files), Counter())
     lost: Counter[str] = sum((Counter(one.lost) for one in files), Counter())
+    places: dict[str, list[str]] = {}
+    for one in files:
+        for reason, found in one.left_out_at.items():
+            places[reason] = [*places.get(reason, []), *found][:3]
     for reason, number in left.items():
-        note(f"{number} left out: {reason}")
+        at = ", ".join(places.get(reason, []))
+        note(
+            f"{number} left out: {reason}" + (f" ({at}{', ...' if number > len(places[reason]) else ''})" if at else "")
+        )
     for reason, number in lost.items():
         note(f"{number} samples lose: {reason}")
     for one in files:
         for line in one.notes:
             note(line if len(files) == 1 else f"{one.path}: {line}")
     unread = {"count": reading.unread, "first": reading.first}
-    return {"left_out": dict(left), "lost": dict(lost), "unread": unread, "others": dict(reading.others)}
+    mapped = sum((Counter(one.mapped) for one in files), Counter[str]())
+    told = {"left_out": dict(left), "left_out_at": places, "lost": dict(lost), "mapped": dict(mapped)}
+    return {**told, "unread": unread, "others": dict(reading.others)}

@@ -128,26 +128,27 @@ def read_samples(source: str | Path, format_name: str | None = None) -> Iterator
     def refuse(line: str) -> None:
         raise UsageError(line)
 
-    return _samples(source, format_name, refuse, Counter())
+    return (sample for _, sample in _samples(source, format_name, refuse, Counter()))
 
 
 class SampleReader:
     """The same as often as it is iterated over; a row at fault is counted and told, and those after it are read.
 
     What is counted is that of the last pass: `unread` rows, the `first` of them as lines, `most` at the most, and
-    `others`, rows of other formats than the first row's, by name. UsageError where no row can be read. `strict`:
-    UnreadableError at the end where any could not.
+    `others`, rows of other formats than the first row's, by name. `where` is the `file:line` of the sample at hand.
+    UsageError where no row can be read. `strict`: UnreadableError at the end where any could not.
     """
 
     def __init__(self, source: str | Path, *, strict: bool = False, most: int = MOST_TOLD) -> None:
         self.unread, self.first, self.others = 0, list[str](), Counter[str]()
+        self.where = ""
         self._source, self._strict, self._most = source, strict, most
 
     def __iter__(self) -> Iterator[Sample]:
         self.unread, self.first, self.others = 0, [], Counter()
         found = False
-        for sample in _samples(self._source, None, self._tell, self.others):
-            found = True
+        for where, sample in _samples(self._source, None, self._tell, self.others):
+            found, self.where = True, where
             yield sample
         if self.unread and not found:
             raise UsageError(f"{self.first[0]} (no row of the input can be read)")
@@ -176,7 +177,7 @@ def _rows(count: int) -> str:
 
 def _samples(
     source: str | Path, format_name: str | None, at_fault: Callable[[str], None], others: Counter[str]
-) -> Iterator[Sample]:
+) -> Iterator[tuple[str, Sample]]:
     named = open_format(format_name) if format_name else None
     usual: Format | None = None
     for row in scan_rows(source):
@@ -192,4 +193,5 @@ def _samples(
         usual = usual or member
         if member is not usual and not any({member.name, usual.name} <= kin for kin in _KIN):
             others[member.name] += 1
-        yield from samples
+        for sample in samples:
+            yield row.where, sample

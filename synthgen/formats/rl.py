@@ -8,6 +8,7 @@ from typing import Any
 from synthgen.errors import ParseError
 from synthgen.formats.messages import TURN_KEYS, message_row, plain, read_messages, with_ids, wrapped
 from synthgen.formats.turns import (
+    ODD_TYPES,
     calls_tools,
     columns_of,
     lost,
@@ -157,7 +158,7 @@ def _asked_in_turns(question: Any) -> tuple[Any, dict[str, Any]]:
 def _with_types(tools: tuple[Mapping[str, Any], ...]) -> tuple[tuple[Mapping[str, Any], ...], tuple[str, ...]]:
     """The tools with the types that JSON Schema knows, and what was changed."""
     mapped = tuple(_schema(tool) for tool in tools)
-    return mapped, ("types of tools that JSON Schema does not know",) if mapped != tools else ()
+    return mapped, (ODD_TYPES,) if mapped != tools else ()
 
 
 def _schema(value: Any) -> Any:

@@ -91,7 +91,8 @@ class ShareGPT:
         if not calls:
             return found
         beside = any(message.content.strip() for message in calls)
-        ids = any(call.id for message in calls for call in message.tool_calls)
+        given = [call.id for message in calls for call in message.tool_calls]
+        ids = any(name and name != f"call_{number}" for number, name in enumerate(given, start=1))  # not `with_ids`'s
         parts = (("text beside a tool call", beside), ("ids of tool calls", ids))
         return (*found, *(part for part, there in parts if there))
 

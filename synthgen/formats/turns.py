@@ -13,6 +13,11 @@ from synthgen.errors import ParseError
 from synthgen.types import Message, Sample, ToolCall
 
 _BODIES = ("content", "value", "text")  # what is said in a turn
+_MEDIA = ("images", "videos", "audios", "image", "video", "audio")
+# Reasons that `lost` names, where the same is said in other words.
+_DEVELOPER = "the role developer"
+ODD_TYPES = "types of tools that JSON Schema does not know"
+SPELLINGS = frozenset({"the spelling of label", "the spelling of kto_tag", _DEVELOPER, ODD_TYPES})
 
 
 def to_json(value: Any) -> str:
@@ -137,7 +142,7 @@ def unread(*lists: Any, known: frozenset[str]) -> dict[str, list[str]]:
         if not turn.keys() <= known:
             found.update(f"turn key {key}" for key in turn.keys() - known if turn[key] is not None)
         if turn.get("role") == "developer":
-            found.add("the role developer")
+            found.add(_DEVELOPER)
         if isinstance(parts := turn.get("content"), list) and len(parts) > 1:
             found.add("the borders of text parts")
     return {"not_read": sorted(found)} if found else {}
@@ -164,6 +169,13 @@ def columns_of(sample: Sample) -> Mapping[str, Any]:
     """What `meta_of` kept."""
     kept = sample.meta.get("columns")
     return kept if isinstance(kept, Mapping) else {}
+
+
+def media_fault(sample: Sample, format_name: str) -> str | None:
+    """Why a row without its pictures and sounds would mislead: the text goes on speaking of them, as `<image>`."""
+    columns = columns_of(sample)
+    held = columns and format_name != "samples" and any(columns.get(name) for name in _MEDIA)
+    return "images, videos or audio" if held else None
 
 
 def calls_tools(sample: Sample) -> bool:
@@ -255,6 +267,7 @@ def lost(sample: Sample, keeps: frozenset[str]) -> tuple[str, ...]:
     )
     found = [part for part, there in parts if there and part not in keeps]
     if sample.meta:
-        found += [f"column {name}" for name in columns_of(sample) if name not in keeps]
+        told = frozenset({"reference"} if "the reference" in found else ())
+        found += [f"column {name}" for name in columns_of(sample) if name not in keeps | told]
         found += sample.meta.get("not_read", ())
     return tuple(found)

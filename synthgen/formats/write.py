@@ -9,63 +9,35 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from synthgen.errors import StoreError, SynthgenError, UsageError
+from synthgen.errors import StoreError, UsageError
 from synthgen.formats import Format
 from synthgen.formats.containers import container
 from synthgen.formats.shapes import FIRST_BYTES, Shapes
 from synthgen.formats.splits import REST, Splitter
-from synthgen.formats.turns import to_line
+from synthgen.formats.turns import SPELLINGS, media_fault, to_line
+from synthgen.formats.written import CannotCarryError, Written
 from synthgen.rows.text import texts
 from synthgen.types import Sample
 
 
-class CannotCarryError(SynthgenError):
-    """A strict conversion found samples that the format cannot hold whole; nothing was written."""
-
-    exit_code: ClassVar[int] = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What came of a file: its rows, and how many samples were left out, or lost a part, for which reason.
-
-    `moved`: the rows that stand at the front, by the numbers that they would have. `dates`: where each text is a date.
-    `spelled`: the columns of lists that the file holds as JSON text.
-    """
-
-    path: Path
-    rows: int
-    columns: tuple[str, ...]
-    left_out: Mapping[str, int]
-    lost: Mapping[str, int]
-    moved: tuple[int, ...] = ()
-    dates: tuple[str, ...] = ()
-    spelled: tuple[str, ...] = ()
-
-    @property
-    def notes(self) -> list[str]:
-        """What else there is to say of the file, a line each."""
-        moved = [f"row {row} moved to the front, so that `datasets` sees its keys and types" for row in self.moved]
-        of = ", ".join(self.dates)
-        dates = f"every text of {of} is a date, in 10 MB or all: `datasets` makes timestamps of them; reword one"
-        names = ", ".join(self.spelled)
-        spelled = f"{names}: JSON text in csv, read back by synthgen and by no trainer; give them .jsonl or .parquet"
-        return [*moved, *([dates] if of else []), *([spelled] if names else [])]
-
-
 def write_samples(
-    samples: Collection[Sample] | Callable[[], Iterable[Sample]], into: Format, path: Path, *, strict: bool = False
+    samples: Collection[Sample] | Callable[[], Iterable[Sample]],
+    into: Format,
+    path: Path,
+    *,
+    strict: bool = False,
+    some: bool = False,
+    where: Callable[[], str] | None = None,
 ) -> Written:
     """Samples in the container that the path names: UTF-8, LF, no NaN, each row with the same columns.
 
-    Give a collection, or a function that starts over each time.
-    `strict`: CannotCarryError and no file where any sample would be left out or lose a part.
+    Give a collection, or a function that starts over each time. `where` tells the place of the sample at hand.
+    CannotCarryError and no file where `strict`, if any would be left out or lose a part; where `some`, if all would.
     """
-    (written,) = write_all(samples, [(into, path)], strict=strict)
+    (written,) = write_all(samples, [(into, path)], strict=strict, some=some, where=where)
     return written
 
 
@@ -74,21 +46,21 @@ def write_all(
     targets: Sequence[tuple[Format, Path]],
     *,
     strict: bool = False,
+    some: bool = False,
+    where: Callable[[], str] | None = None,
 ) -> list[Written]:
     """The same into several formats, from one pass, and another for files whose later rows need what is not there.
 
     That is more columns, or a row at the front that shows `datasets` a key or a type in time.
     """
     again = samples if callable(samples) else lambda: samples
-    files = {path: _File(into, path) for into, path in targets}
+    files = {path: _File(into, path, where=where) for into, path in targets}
     try:
         _fill(files.values(), again())
         while wider := {file.path: file.start_over() for file in files.values() if file.unfit}:
             files |= wider
             _fill(wider.values(), again())
-        if strict:
-            for file in files.values():
-                file.check()
+        _check(files.values(), strict=strict, some=some)
         return [files[path].close() for _, path in targets]
     finally:
         for file in files.values():
@@ -102,12 +74,14 @@ def write_splits(
     splitter: Splitter,
     *,
     strict: bool = False,
+    some: bool = False,
+    where: Callable[[], str] | None = None,
 ) -> dict[str, Written]:
     """Each sample into the file of its split, all with the same columns; a split without rows gets none.
 
     `datasets` takes the types of all splits from the first, train. What would stop it in another is moved to train.
     """
-    files = {split: _File(into, path) for split, path in paths.items()}
+    files = {split: _File(into, path, where=where) for split, path in paths.items()}
     try:
         again = files
         while again:
@@ -120,9 +94,7 @@ def write_splits(
             if not again and files[REST].rows and splitter.move(unlike):
                 again = {split: file.afresh(columns) for split, file in files.items()}
             files |= again
-        if strict:
-            for file in files.values():
-                file.check()
+        _check(files.values(), strict=strict, some=some)
         none = not any(file.rows for file in files.values())
         return {split: file.close(keep=file.rows > 0 or (none and split == REST)) for split, file in files.items()}
     finally:
@@ -130,6 +102,7 @@ def write_splits(
             file.abandon()
 
 
+_MOST_PLACES = 3  # of a reason
 # What is new after this has come late. Two MB are left for the rows that go to the front.
 _EARLY_BYTES = FIRST_BYTES - (2 << 20)
 
@@ -138,6 +111,14 @@ def _fill(files: Collection[_File], samples: Iterable[Sample]) -> None:
     for sample in samples:
         for file in files:
             file.add(sample)
+
+
+def _check(files: Collection[_File], *, strict: bool, some: bool) -> None:
+    """Raises CannotCarryError where a sample was left out or lost a part; where `some`, if all were left out."""
+    hurt = sum(file.hurt for file in files)
+    none = some and hurt and not any(file.rows for file in files)
+    if (strict and hurt) or none:
+        raise CannotCarryError("; ".join(file.fault(strict=not none) for file in files if file.hurt))
 
 
 class _File:
@@ -152,8 +133,10 @@ class _File:
         path: Path,
         columns: tuple[str, ...] | None = None,
         front: Mapping[int, Sample] | None = None,
+        *,
+        where: Callable[[], str] | None = None,
     ) -> None:
-        self.path = path
+        self.path, self._where = path, where
         self._narrow = False
         self._into, self._columns = into, columns
         self._wide = columns is not None  # the columns of all rows, which need not hold those of each
@@ -161,7 +144,8 @@ class _File:
         self._kinds: dict[tuple[str, ...], Sample] = {}  # one sample for each set of columns
         self._left_out: Counter[str] = Counter()
         self._lost: Counter[str] = Counter()
-        self._hurt = self._total = self._rows = self._size = 0
+        self._places: dict[str, list[str]] = {}
+        self.hurt = self._total = self._rows = self._size = 0
         self._temporary = _Temporary(path)
         with _told(path):
             self._container = container(path, into, self._temporary.write)
@@ -186,7 +170,7 @@ class _File:
 
     def _add(self, sample: Sample) -> None:
         self._total += 1
-        reason = self._into.carries(sample)
+        reason = self._into.carries(sample) or (media_fault(sample, self._into.name) if sample.meta else None)
         if reason is None:
             columns = self._into.columns((sample,))
             if columns not in self._kinds:
@@ -199,10 +183,12 @@ class _File:
                 self._rows += 1
                 if lost := self._into.loses(sample):
                     self._lost.update(lost)
-                    self._hurt += 1
+                    self.hurt += not SPELLINGS.issuperset(lost)
                 return
         self._left_out[reason] += 1
-        self._hurt += 1
+        self.hurt += 1
+        if self._where and len(places := self._places.setdefault(reason, [])) < _MOST_PLACES:
+            places.append(self._where())
 
     def _put(self, sample: Sample, columns: tuple[str, ...]) -> str | None:
         """Writes the row, or says why no file can hold it."""
@@ -247,23 +233,26 @@ class _File:
         """The same file with the columns of all rows, or these, and with those at the front that came late."""
         self.abandon()
         columns = columns or self._into.columns(self._kinds.values())
-        return _File(self._into, self.path, columns, {**self._front, **self._late})
+        return _File(self._into, self.path, columns, {**self._front, **self._late}, where=self._where)
 
     def afresh(self, columns: tuple[str, ...]) -> _File:
         """The same file with these columns, for other samples."""
         self.abandon()
-        return _File(self._into, self.path, columns)
+        return _File(self._into, self.path, columns, where=self._where)
 
     def unlike(self, other: _File) -> Iterator[Sample]:
         """Of another file, the samples that have a key or a type which no row here has."""
         return (sample for row, sample in other._news if self._shapes.lacks(row))
 
-    def check(self) -> None:
-        """Raises CannotCarryError where a sample was left out or lost a part."""
-        if self._hurt:
-            reasons = ", ".join(f"{reason} ({count})" for reason, count in (self._left_out + self._lost).most_common())
-            message = f"{self._into.name} cannot hold {self._hurt} of {self._total} samples whole: {reasons}"
-            raise CannotCarryError(f"{self.path}: {message}; nothing was written, leave --strict out to write the rest")
+    def fault(self, *, strict: bool) -> str:
+        """What is wrong with the samples that were left out, or lost a part."""
+        counts = (self._left_out + self._lost).most_common()
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in counts if reason not in SPELLINGS)
+        if not strict:
+            none = f"{self._into.name} cannot hold any of the {self._total} samples: {reasons}"
+            return f"{self.path}: {none}; nothing was written, give another --to"
+        message = f"{self._into.name} cannot hold {self.hurt} of {self._total} samples whole: {reasons}"
+        return f"{self.path}: {message}; nothing was written, leave --strict out to write the rest"
 
     def close(self, *, keep: bool = True) -> Written:
         """What came of it; `keep=False` counts, and leaves no file."""
@@ -272,9 +261,11 @@ class _File:
             with _told(self.path):
                 self._container.end(columns)
             self._temporary.commit()
-        left_out, lost, dates = dict(self._left_out), dict(self._lost), tuple(self._shapes.dates())
-        spelled = tuple(self._container.spelled)
-        return Written(self.path, self._rows, columns, left_out, lost, tuple(self._front), dates, spelled)
+        lost = {reason: count for reason, count in self._lost.items() if reason not in SPELLINGS}
+        mapped = {reason: count for reason, count in self._lost.items() if reason in SPELLINGS}
+        dates, spelled = tuple(self._shapes.dates()), tuple(self._container.spelled)
+        counts = (dict(self._left_out), lost, mapped, self._places)
+        return Written(self.path, self._rows, columns, *counts, tuple(self._front), dates, spelled)
 
     def abandon(self) -> None:
         self._container.close()
