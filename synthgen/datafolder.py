@@ -29,13 +29,15 @@ _MOST_HEARD = 200
 @dataclass(frozen=True, slots=True)
 class Made:
     """What came of each split, all files that were written by name, the splits without rows, and the prompts that are
-    in train in the place of another split.
+    in train in the place of another split. `removed`: files of an earlier export. `entries`: the registry's of today.
     """
 
     splits: Mapping[str, Written]
     files: tuple[str, ...]
     empty: tuple[str, ...]
     moved: int
+    removed: tuple[str, ...]
+    entries: tuple[str, ...]
 
 
 def check_folder(folder: Path) -> None:
@@ -56,14 +58,18 @@ def write_folder(
     shares: Mapping[str, float],
     *,
     source: Path,
+    splitter: Splitter | None = None,
     strict: bool = False,
     command: str = "",
     where: Callable[[], str] | None = None,
 ) -> Made:
-    """`shares` are those of all splits but train. CannotCarryError as in `write_splits`, and nothing is left then."""
+    """`shares` are those of all splits but train, their names alone where a `splitter` is given.
+
+    CannotCarryError as in `write_splits`, and nothing is left then.
+    """
     suffix = Path(into.file_name).suffix
     paths = {split: folder / f"{split}{suffix}" for split in (REST, *shares)}
-    splitter, was_there = Splitter(shares), folder.exists()
+    by_hash, splitter, was_there = splitter is None, splitter or Splitter(shares), folder.exists()
     asked: dict[int, str] = {}  # by the first samples, which tell the language
 
     def heard() -> Iterator[Sample]:
@@ -79,19 +85,32 @@ def write_folder(
             with suppress(OSError):  # there is something in it
                 folder.rmdir()
     kept = {split: one for split, one in written.items() if one.rows} or {REST: written[REST]}
-    name = re.sub(r"[^\w.-]", "_", folder.resolve().name, flags=re.ASCII) or "data"
+    former = _written_before(folder)
+    name = re.sub(r"[^\w.-]", "_", folder.resolve().name) or "data"
     registry = {entry: one for entry, one in _registry(folder).items() if not _is_ours(one, entry, name)}
-    for split, one in kept.items():
-        if (entry := into.dataset_info(one.path.name, one.columns)) is not None:
-            registry[name if split == REST else f"{name}_{split}"] = entry
+    entries = [name if split == REST else f"{name}_{split}" for split in kept]
+    told = [into.dataset_info(one.path.name, one.columns) for one in kept.values()]
+    ours = {one: entry for one, entry in zip(entries, told, strict=True) if entry is not None}
+    registry |= ours
     files = [one.path.name for one in kept.values()]
     if registry or (folder / _REGISTRY).exists():
         write_bytes(folder / _REGISTRY, (json.dumps(registry, indent=2, ensure_ascii=True) + "\n").encode())
         files.append(_REGISTRY)
-    card = _card(folder, into, kept, written, source, command, "".join(asked.values()))
+    card = _card(folder, into, kept, written, source, command, "".join(asked.values()), by_hash=by_hash)
     write_bytes(folder / _CARD, card.encode())
     empty = tuple(split for split in paths if split not in kept)
-    return Made(written, (*files, _CARD), empty, len(splitter.moved))
+    removed = tuple(one for one in former if one not in files)
+    for one in removed:
+        (folder / one).unlink(missing_ok=True)
+    return Made(written, (*files, _CARD), empty, len(splitter.moved), removed, tuple(ours))
+
+
+def _written_before(folder: Path) -> list[str]:
+    """The data files that an earlier card names, which is ours: those that are there, in the folder itself."""
+    configs = front_matter(folder / _CARD).get("configs") or []
+    files = [one for config in configs if isinstance(config, dict) for one in config.get("data_files") or []]
+    names = [one.get("path") for one in files if isinstance(one, dict)]
+    return [name for name in _texts(names) if Path(name).name == name and (folder / name).is_file()]
 
 
 def _is_ours(entry: Any, name: str, ours: str) -> bool:
@@ -122,6 +141,8 @@ def _card(
     source: Path,
     command: str,
     asked: str,
+    *,
+    by_hash: bool,
 ) -> str:
     run = output.read_run(source) if output.is_run(source) else {}
     former = {} if run or not source.is_dir() else front_matter(source / _CARD)
@@ -130,6 +151,7 @@ def _card(
         lost.update({f"left out: {reason}": number for reason, number in one.left_out.items()})
         lost.update(one.lost)
     languages = [str(run["lang"])] if run else _texts(former.get("language")) or _language(asked)
+    synthetic = [] if not run and not _is_synthetic(former) else ["synthetic"]
     about = [f"They were made with the recipe `{run['recipe']}`."] if run else []
     return folder_card(
         title=folder.resolve().name,
@@ -138,11 +160,18 @@ def _card(
         about=about,
         languages=languages,
         license_id=next(iter(_texts(former.get("license"))), ""),
-        tags=tuple(dict.fromkeys([*(_texts(former.get("tags")) if former else ["synthetic"]), OURS])),
+        tags=tuple(dict.fromkeys([*_texts(former.get("tags")), *synthetic, OURS])),
+        by_hash=by_hash,
         models=list(run.get("models", {}).items()),
         lost=lost,
         command=command,
     )
+
+
+def _is_synthetic(card: Mapping[str, Any]) -> bool:
+    """Whether a card says that machines wrote its rows."""
+    made = [*_texts(card.get("annotations_creators")), *_texts(card.get("language_creators"))]
+    return "synthetic" in _texts(card.get("tags")) or "machine-generated" in made
 
 
 def _texts(value: Any) -> list[str]:

@@ -15,29 +15,29 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
 
 def check_push(name: str) -> None:
-    """Raises UsageError where nothing could be pushed to this name, whoever asks."""
+    """Raises UsageError where nothing could be pushed to this name, or nobody is there to push."""
     if not _NAME.fullmatch(name) or "--" in name or ".." in name or name.endswith((".git", "-", ".")):
         raise UsageError(f"--push {name}: must be owner/name, in letters, digits, -, _ and .")
     try:
-        import huggingface_hub  # noqa: F401
+        from huggingface_hub import get_token
     except ImportError:
         raise UsageError(f"--push {name}: the hub needs more packages: {INSTALL}") from None
+    if get_token() is None:
+        raise UsageError(f"--push {name}: no token: set HF_TOKEN, or log in with hf auth login; nothing was written")
 
 
 def push(folder: Path, files: Sequence[str], name: str, *, private: bool) -> str:
     """These files of a folder as one commit to the data set `name`, which is made where it is not there; its address.
 
-    `private` is for one that is made. Raises UsageError without a token, NotAllowed where the hub does not take it.
+    `private` is for one that is made. Raises NotAllowed where the hub does not take it.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token
+    from huggingface_hub import CommitOperationAdd, HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     # The bases: those of the HTTP library behind it, which changes with versions. ValueError: a card that is refused.
     theirs: Any = (*HfHubHTTPError.__bases__, ValueError)
     stays = f"the folder {folder} stays as it is"
-    if get_token() is None:
-        raise UsageError(f"--push {name}: no token: set HF_TOKEN, or log in with hf auth login; {stays}")
     if not sys.stderr.isatty():
         disable_progress_bars()
     api = HfApi()

@@ -202,7 +202,7 @@ def test_the_card_tells_what_is_known(tmp_path: Path) -> None:
     )
     assert synthgen("export", "zh.jsonl", "--to", "messages", "-o", "z/", cwd=tmp_path).returncode == 0
     found = front((tmp_path / "z" / "README.md").read_text("utf-8"))
-    assert (found["language"], found["tags"], "license" in found) == (["zh"], ["synthetic", "synthgen"], False)
+    assert (found["language"], found["tags"], "license" in found) == (["zh"], ["synthgen"], False)
 
 
 def test_a_row_that_cannot_be_read_is_told_for_a_folder_too(tmp_path: Path) -> None:
@@ -244,8 +244,8 @@ def test_what_others_made_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("-o d.jsonl --split test=0.1", "--split: is for a data set in a folder; give -o d.jsonl/"),
-        ("-o d.jsonl --push me/data", "--push: is for a data set in a folder; give -o d.jsonl/"),
+        ("-o d.jsonl --split test=0.1", "--split: is for a data set in a folder; give -o d/"),
+        ("-o d.jsonl --push me/data", "--push: is for a data set in a folder; give -o d/"),
         ("-o d/ --public", "--public: is for --push"),
         ("-o d/ --push data", "--push data: must be owner/name, in letters, digits, -, _ and ."),
         ("-o d/ --push me/da--ta", "must be owner/name"),
@@ -314,7 +314,6 @@ def test_public_is_asked_for(tmp_path: Path, fake_hub: Hub) -> None:
         (403, {}, 4, "does not allow it (403); is the token one that may write there?"),
         (401, {}, 4, "does not allow it (401)"),
         (500, {}, 4, "does not take it ("),
-        (0, {"HF_TOKEN": ""}, 2, "no token: set HF_TOKEN, or log in with hf auth login"),
         (0, {"HF_HUB_OFFLINE": "1"}, 4, "HF_HUB_OFFLINE is set, so that nothing is sent"),
         (0, {"HF_ENDPOINT": "http://127.0.0.1:9"}, 4, "http://127.0.0.1:9 does not answer ("),
     ],
@@ -349,3 +348,82 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     write_rows(tmp_path / "a.jsonl", [alpaca(1)])
     done = synthgen("export", "a.jsonl", "--to", "alpaca", "-o", "d/", cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+
+
+def test_a_push_without_a_token_does_nothing_first(tmp_path: Path, fake_hub: Hub) -> None:
+    done = push(tmp_path, fake_hub, HF_TOKEN="")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "no token: set HF_TOKEN, or log in with hf auth login; nothing was written" in done.stderr
+    assert not (tmp_path / "d").exists()
+
+
+def split_source(tmp_path: Path) -> Path:
+    source = tmp_path / "source"
+    source.mkdir()
+    for split, numbers in (("train", range(30)), ("test", range(30, 40))):
+        write_rows(source / f"{split}.jsonl", [alpaca(n) for n in numbers])
+    files = "".join(f"  - {{split: {split}, path: {split}.jsonl}}\n" for split in ("train", "test"))
+    (source / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}---\n", "utf-8")
+    return source
+
+
+def test_the_splits_of_a_folder_stay_as_they_are(tmp_path: Path) -> None:
+    source = split_source(tmp_path)
+    out = result(synthgen("export", "source", "--to", "messages", "-o", "d/", "--json", cwd=tmp_path))
+    assert out["splits"] == {"train": 30, "test": 10}
+    kept = [sample.messages[0].content for sample in read_samples(tmp_path / "d" / "test.jsonl")]
+    assert kept == [f"question {n}" for n in range(30, 40)]
+    assert "split by a hash" not in (tmp_path / "d" / "README.md").read_text("utf-8")
+    drawn = result(synthgen("export", "source", "--to", "messages", "-o", "e/", "--split", "dev=0.3", "--json", cwd=tmp_path))  # fmt: skip
+    assert set(drawn["splits"]) == {"train", "dev"}
+    done = synthgen("export", str(source), "--to", "messages", "-o", "m.jsonl", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"its splits train, test are read as one; hf:{source}:test reads one of them" in done.stderr
+
+
+def test_files_of_an_earlier_export_go(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", [alpaca(n) for n in range(50)])
+    words = ("export", "a.jsonl", "--to", "alpaca", "-o", "d/")
+    assert synthgen(*words, "--split", "test=0.2", cwd=tmp_path).returncode == 0
+    (tmp_path / "d" / "mine.jsonl").write_text("{}\n", "utf-8")
+    done = synthgen(*words, "--json", cwd=tmp_path)
+    assert result(done)["removed"] == ["test.jsonl"]
+    assert "d/test.jsonl: removed; an earlier export wrote it" in done.stderr
+    names = {path.name for path in (tmp_path / "d").iterdir()}
+    assert names == {"train.jsonl", "mine.jsonl", "dataset_info.json", "README.md"}
+
+
+def test_a_name_of_any_script_is_one_for_the_registry_and_no_path_is_in_the_card(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", [alpaca(n) for n in range(50)])
+    (tmp_path / "b").mkdir()
+    given = str(tmp_path / "b" / "数据") + "/"
+    done = synthgen("export", str(tmp_path / "a.jsonl"), "--to", "alpaca", "-o", given, "--split", "test=0.2", cwd=tmp_path)  # fmt: skip
+    assert f"for LLaMA-Factory: dataset_dir: {given[:-1]}, dataset: 数据,数据_test" in done.stdout
+    folder = tmp_path / "b" / "数据"
+    assert list(json.loads((folder / "dataset_info.json").read_text("ascii"))) == ["数据", "数据_test"]
+    card = (folder / "README.md").read_text("utf-8")
+    assert "    synthgen export a.jsonl --to alpaca -o '数据/' --split test=0.2" in card
+    assert str(tmp_path) not in card
+    assert "synthetic" not in card
+    assert "terms of the models" not in card
+
+
+def test_a_card_that_says_machines_wrote_it_is_believed(tmp_path: Path) -> None:
+    source = split_source(tmp_path)
+    card = (
+        (source / "README.md")
+        .read_text("utf-8")
+        .replace("configs:", "annotations_creators: machine-generated\nconfigs:")
+    )
+    (source / "README.md").write_text(card, "utf-8")
+    assert synthgen("export", "source", "--to", "alpaca", "-o", "d/", cwd=tmp_path).returncode == 0
+    assert front((tmp_path / "d" / "README.md").read_text("utf-8"))["tags"] == ["synthetic", "synthgen"]
+
+
+def test_a_registry_beside_its_files_is_stepped_over(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    write_rows(tmp_path / "data" / "a.jsonl", [alpaca(1)])
+    (tmp_path / "data" / "registry.json").write_text('{"x": {"file_name": "a.jsonl"}}', "utf-8")
+    assert len(list(read_rows(tmp_path / "data"))) == 1
+    with pytest.raises(UsageError, match="registry of data sets, no rows"):
+        list(read_rows(tmp_path / "data" / "registry.json"))

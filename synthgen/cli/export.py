@@ -59,7 +59,8 @@ def export(
     FOLDER/ gets a file for each split, dataset_info.json for LLaMA-Factory, and README.md, the card by which
     `load_dataset` and the hub know the splits. Splits are drawn by a hash of the prompt: no prompt is in two, a row
     stays where it is when others are added, and shares are those of different prompts. The token is HF_TOKEN's or
-    that of hf auth login; without one the exit code is 2, and 4 where the hub refuses; FOLDER/ stays.
+    that of hf auth login; without one nothing is written. Where the hub refuses the exit code is 4; FOLDER/ stays.
+    The splits that a folder's card names are kept where --split is not given.
     """
     from synthgen.errors import UsageError
     from synthgen.formats import SampleReader, UnreadableError, open_format
@@ -69,7 +70,9 @@ def export(
     into, place = open_format(target), Path(out)
     folder = out.endswith(os.sep) or place.is_dir()
     if not folder and (splits or push):
-        raise UsageError(f"{'--split' if splits else '--push'}: is for a data set in a folder; give -o {out}/")
+        name = place.name if place.suffix.lower() not in (".jsonl", ".json", ".csv", ".parquet") else place.stem
+        given = "--split" if splits else "--push"
+        raise UsageError(f"{given}: is for a data set in a folder; give -o {place.with_name(name)}/")
     if public and not push:
         raise UsageError("--public: is for --push")
     _check_source(path, place)
@@ -111,11 +114,16 @@ def _to_file(
     from synthgen import output
     from synthgen.errors import UsageError
     from synthgen.formats.containers import check_name
+    from synthgen.formats.splits import kept_splits
     from synthgen.formats.write import write_samples
 
     if out.name.startswith(("run.", ".run.")) and output.is_run(out.parent):
         raise UsageError(f"{out}: belongs to the run itself; give another -o")
     check_name(out, into)
+    if samples is reading and (kept := kept_splits(Path(reading.source))):
+        names = dict.fromkeys(kept.values())
+        one = f"hf:{reading.source}:{next(reversed(names))} reads one of them, -o FOLDER/ keeps them"
+        note(f"{reading.source}: its splits {', '.join(names)} are read as one; {one}")
     written = write_samples(samples.__iter__, into, out, strict=strict, some=True, where=lambda: samples.where)
     left = _tell([written], reading)
     if json_:
@@ -139,26 +147,29 @@ def _to_folder(
 ) -> None:
     from synthgen import hub
     from synthgen.datafolder import check_folder, write_folder
-    from synthgen.formats.splits import read_shares
+    from synthgen.formats.splits import REST, KeptSplits, kept_splits, read_shares
 
     shares = read_shares(splits)
+    kept = {} if shares or samples is not reading else kept_splits(path)
     check_folder(out)
     if push:
         hub.check_push(push)
-    command = shlex.join(["synthgen", *sys.argv[1:]])
     made = write_folder(
         out,
         into,
         samples.__iter__,
-        shares,
+        {split: 0.0 for split in kept.values() if split != REST} or shares,
         source=path,
+        splitter=KeptSplits(kept, lambda: samples.where) if kept else None,
         strict=strict,
-        command=command,
+        command=_command(path, out),
         where=lambda: samples.where,
     )
     left = _tell(list(made.splits.values()), reading)
-    for split in made.empty:
+    for split in made.empty if not kept else ():
         note(f"{split}: no prompt fell into it, so that it has no file; give a larger share, or more rows")
+    for name in made.removed:
+        note(f"{out / name}: removed; an earlier export wrote it, and this one does not")
     if made.moved:
         note(
             f"{made.moved} prompts moved to train, where `datasets` learns keys and types: it would stop at them later"
@@ -167,12 +178,26 @@ def _to_folder(
     if not json_:
         told = ", ".join(f"{number} in {split}" for split, number in rows.items())
         click.echo(f"{out}{os.sep}: {sum(rows.values())} rows in {into.name}: {told}")
+        if made.entries:
+            click.echo(f"for LLaMA-Factory: dataset_dir: {out}, dataset: {','.join(made.entries)}")
     address = hub.push(out, made.files, push, private=not public) if push else None
     if json_:
         about = {"path": str(out), "format": into.name, "rows": sum(rows.values()), "splits": rows}
-        as_json({**about, "files": list(made.files), **({"pushed": address} if address else {}), **left})
+        more = {"files": list(made.files), "removed": list(made.removed), "dataset": list(made.entries)}
+        as_json({**about, **more, **({"pushed": address} if address else {}), **left})
     elif address:
         click.echo(f"pushed: {address}")
+
+
+def _command(path: Path, out: Path) -> str:
+    """The command as a card may tell it to all: names, without the folders of this machine."""
+    names = {str(one): one.resolve().name for one in (path, out) if not str(one).startswith("hf:")}
+    words = []
+    for word in sys.argv[1:]:
+        option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
+        name = names.get(str(Path(value)), value) if value else value
+        words.append(f"{option}{equals}{name}{os.sep if name != value and value.endswith(os.sep) else ''}")
+    return shlex.join(["synthgen", *words])
 
 
 def _tell(files: list[Written], reading: SampleReader) -> dict[str, Any]:

@@ -142,19 +142,19 @@ class SampleReader:
     def __init__(self, source: str | Path, *, strict: bool = False, most: int = MOST_TOLD) -> None:
         self.unread, self.first, self.others = 0, list[str](), Counter[str]()
         self.where = ""
-        self._source, self._strict, self._most = source, strict, most
+        self.source, self._strict, self._most = source, strict, most
 
     def __iter__(self) -> Iterator[Sample]:
         self.unread, self.first, self.others = 0, [], Counter()
         found = False
-        for where, sample in _samples(self._source, None, self._tell, self.others):
+        for where, sample in _samples(self.source, None, self._tell, self.others):
             found, self.where = True, where
             yield sample
         if self.unread and not found:
             raise UsageError(f"{self.first[0]} (no row of the input can be read)")
         if self.unread and self._strict:
             rest = "nothing was written, leave --strict out to write the rest"
-            raise UnreadableError(f"{self._source}: {_rows(self.unread)} cannot be read; {rest}")
+            raise UnreadableError(f"{self.source}: {_rows(self.unread)} cannot be read; {rest}")
 
     def _tell(self, line: str) -> None:
         self.unread += 1
@@ -166,9 +166,9 @@ class SampleReader:
         told = self.first[:MOST_TOLD]
         yield from told
         if self.unread > len(told):
-            yield f"{self._source}: {_rows(self.unread - len(told))} more cannot be read"
+            yield f"{self.source}: {_rows(self.unread - len(told))} more cannot be read"
         for name, count in self.others.items():
-            yield f"{self._source}: {_rows(count)} of another format than the first row's, read as {name}"
+            yield f"{self.source}: {_rows(count)} of another format than the first row's, read as {name}"
 
 
 def _rows(count: int) -> str:

@@ -90,6 +90,7 @@ def folder_card(
     models: Sequence[tuple[str, str]] = (),
     lost: Mapping[str, int] | None = None,
     command: str = "",
+    by_hash: bool = True,
 ) -> str:
     """`README.md` for one data set: a file for each split, with its number of rows; `about`: where it comes from."""
     count = sum(rows for _, rows in splits.values())
@@ -98,14 +99,15 @@ def folder_card(
     lines = ["---", *front, "---", "", f"# {_line(title)}", ""]
     lines += [f"{count:,} rows in the format `{format_name}`, written by synthgen.", *map(_line, about), ""]
     lines += _table("Splits", ("split", "file", "rows"), [(s, file, f"{n:,}") for s, (file, n) in splits.items()])
-    if len(splits) > 1:
+    if len(splits) > 1 and by_hash:
         lines += ["Rows are split by a hash of their prompt: no prompt is in two splits.", ""]
     if models:
         lines += _table("Models", ("role", "model"), models)
     if lost:
         counts = [(what, f"{number:,}") for what, number in lost.items()]
         lines += _table("Not carried by the format", ("what", "samples"), counts)
-    lines += ["What models write may be bound by the terms of the models as well.", ""]
+    if "synthetic" in tags:
+        lines += ["What models write may be bound by the terms of the models as well.", ""]
     if command:
         lines += ["## Made with", "", *(f"    {line}" for line in command.splitlines()), ""]
     return "\n".join(lines)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
+from pathlib import Path
 
 from synthgen.dedup import key
 from synthgen.errors import UsageError
+from synthgen.rows.folder import folder_splits
 from synthgen.types import Sample
 
 REST = "train"
@@ -44,6 +46,13 @@ def prompt_of(sample: Sample) -> str:
     return "\n".join(asked or [turn.content for turn in sample.messages] or [sample.text or ""])
 
 
+def kept_splits(folder: Path) -> dict[str, str]:
+    """The split of each file of a folder with several; empty where it has none, or names that cannot be kept."""
+    splits = folder_splits(folder) if folder.is_dir() else {}
+    kept = len(splits) > 1 and all(_NAME.fullmatch(split) and split != "all" for split in splits)
+    return {str(file): split for split, files in splits.items() for file in files} if kept else {}
+
+
 class Splitter:
     """The split of a sample, which depends neither on other samples nor on the order of the shares.
 
@@ -71,3 +80,16 @@ class Splitter:
         before = len(self.moved)
         self.moved |= {key(prompt_of(sample)) for sample in samples}
         return len(self.moved) > before
+
+
+class KeptSplits(Splitter):
+    """The split that a sample was in: that of its file, by the place that `where` tells of the sample at hand."""
+
+    def __init__(self, split_of_file: Mapping[str, str], where: Callable[[], str]) -> None:
+        super().__init__({})
+        self._of_file, self._where = split_of_file, where
+
+    def split_of(self, sample: Sample) -> str:
+        if self.moved and key(prompt_of(sample)) in self.moved:
+            return REST
+        return self._of_file.get(self._where().rpartition(":")[0], REST)

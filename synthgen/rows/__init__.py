@@ -34,11 +34,15 @@ def scan_rows(source: str | Path, *, as_text: bool = False) -> Iterator[Row | Fa
     if str(source).startswith("hf:"):
         yield from hub_rows(str(source))
         return
-    for path in row_files(Path(source)):
+    paths = row_files(Path(source))
+    for path in paths:
         read = _READERS[kind_of(path)]
         found = False
         for row in read(path, as_text=True) if as_text and read is not _json_rows else read(path):
             if not found and isinstance(row, Row) and is_registry(row.fields):
+                if len(paths) > 1:  # it lies beside the files that it names
+                    found = True
+                    break
                 message = "LLaMA-Factory's registry of data sets, no rows; give one of the files that it names"
                 raise UsageError(f"{path}: {message} (synthgen validate checks it)")
             found = True

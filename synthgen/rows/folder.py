@@ -61,16 +61,46 @@ def _json(path: Path, key: str) -> list[Any] | None:
 
 def _named(folder: Path) -> list[Path]:
     """The data files of the card's default config."""
+    chosen = _default(folder)
+    if chosen is None:
+        return []
+    base = folder / str(chosen.get("data_dir") or ".")
+    return list(dict.fromkeys(file for one in _patterns(chosen["data_files"]) for file in _matching(base, one)))
+
+
+def _default(folder: Path) -> Any:
+    """The card's default config that names files; None where there is none."""
     configs = [one for one in front_matter(folder / "README.md").get("configs") or () if _has_files(one)]
     if not configs:
-        return []
+        return None
     default = [one for one in configs if one.get("default") or one.get("config_name", "default") == "default"]
     if not default and len(configs) > 1:
         names = ", ".join(str(one.get("config_name")) for one in configs)
         raise UsageError(f"{folder}: its README.md has the configs {names}, none of them the default; give their files")
-    chosen = (default or configs)[0]
-    base = folder / str(chosen.get("data_dir") or ".")
-    return list(dict.fromkeys(file for one in _patterns(chosen["data_files"]) for file in _matching(base, one)))
+    return (default or configs)[0]
+
+
+def folder_splits(folder: Path) -> dict[str, list[Path]]:
+    """The files of each split, as `folder_files` has them, where its card names them or `save_to_disk` wrote them;
+    empty where neither is so.
+    """
+    saved = _json(folder / "dataset_dict.json", "splits")
+    if saved is not None:
+        return {str(split): _saved(folder / str(split)) for split in saved}
+    chosen = _default(folder)
+    if chosen is None:
+        return {}
+    base, given = folder / str(chosen.get("data_dir") or "."), chosen["data_files"]
+    one_by_one = given if isinstance(given, list) else [given]
+    named = [
+        (str(one["split"]), one["path"]) for one in one_by_one if isinstance(one, dict) and {"split", "path"} <= {*one}
+    ]
+    if isinstance(given, dict) and "path" not in given:
+        named = [(str(split), patterns) for split, patterns in given.items()]
+    found: dict[str, list[Path]] = {}
+    for split, patterns in named:
+        found.setdefault(split, []).extend(file for one in _patterns(patterns) for file in _matching(base, one))
+    return found
 
 
 def _has_files(config: Any) -> bool:
