@@ -250,7 +250,11 @@ def print_samples(rows: Sequence[Mapping[str, Any]]) -> None:
             turns = turns[1:] if turns[0]["role"] == "user" else turns
         for turn in turns:
             label = "output" if turn["role"] == "assistant" and split else turn["role"]
-            out.print(f"[cyan]{label:<11}[/cyan] {shown(turn.get('content') or '')}")
+            if turn.get("content") or not turn.get("tool_calls"):
+                out.print(f"[cyan]{label:<11}[/cyan] {shown(turn.get('content') or '')}")
+            for call in turn.get("tool_calls") or ():
+                called = call["function"]
+                out.print(f"[cyan]{'call':<11}[/cyan] {shown(called['name'])}({shown(called['arguments'])})")
         out.print()
 
 

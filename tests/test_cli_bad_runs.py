@@ -158,7 +158,7 @@ def test_a_run_without_its_description(run: Path, server: Faulty, left: str | No
         ("status empty", ("empty: not a run folder",)),
         ("show empty", ("empty: no file with rows in this folder; it takes .jsonl",)),
         ("export notes.txt --to messages -o x.jsonl", ("notes.txt: ", "it takes .jsonl")),
-        ("show odd.jsonl", ("odd.jsonl:1: a row of no known format (columns: colour); formats: alpaca",)),
+        ("show odd.jsonl", ("odd.jsonl:1: a row of no known format (columns: colour); understood are messages",)),
     ],
 )
 def test_what_is_no_run(run: Path, line: str, parts: tuple[str, ...]) -> None:

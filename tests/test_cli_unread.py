@@ -82,7 +82,7 @@ def test_a_file_without_a_row_to_read_is_a_mistake(tmp_path: Path) -> None:
         done = synthgen(*command, cwd=tmp_path)
         assert done.returncode == 2
         (line,) = done.stderr.splitlines()
-        assert line.startswith("error: a.jsonl:1: a row of no known format (columns: title); formats: alpaca, ")
+        assert line.startswith("error: a.jsonl:1: a row of no known format (columns: title); understood are messages, ")
         assert line.endswith("(no row of the input can be read)")
     assert not (tmp_path / "m.jsonl").exists()
 

@@ -505,7 +505,9 @@ def test_read_samples_sniffs_and_tells_the_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r":1: no sharegpt row: conversations must be a list"):
         list(read_samples(path, "sharegpt"))
     path.write_text('{"title": "x", "body": "y"}\n', encoding="utf-8")
-    with pytest.raises(UsageError, match=r":1: a row of no known format \(columns: title, body\); formats: alpaca"):
+    with pytest.raises(
+        UsageError, match=r":1: a row of no known format \(columns: title, body\); understood are messages"
+    ):
         list(read_samples(path))
 
 

@@ -36,6 +36,13 @@ if TYPE_CHECKING:
 )
 @click.option("--push", metavar="OWNER/NAME", help="Upload FOLDER/ to the hub, as a private data set if it is new.")
 @click.option("--public", is_flag=True, help="With --push: a new data set is for all to see.")
+@click.option(
+    "--map",
+    "maps",
+    multiple=True,
+    metavar="NAME=COLUMN",
+    help="Read COLUMN of FILE as NAME, such as question=title; repeatable.",
+)
 @click.option("--strict", is_flag=True, help="Exit 1 and write nothing when a sample would lose something.")
 @click.option("--json", "json_", is_flag=True, help="One JSON object on stdout.")
 def export(
@@ -45,6 +52,7 @@ def export(
     splits: tuple[str, ...],
     push: str | None,
     public: bool,
+    maps: tuple[str, ...],
     strict: bool,
     json_: bool,
 ) -> int:
@@ -76,7 +84,7 @@ def export(
     if public and not push:
         raise UsageError("--public: is for --push")
     _check_source(path, place)
-    reading = SampleReader(path, strict=strict)
+    reading = SampleReader(path, strict=strict, names=_names(maps, path))
     samples = RunReader(path) if is_run(path) else reading
     try:
         if folder:
@@ -90,6 +98,26 @@ def export(
             note(line)
         raise
     return 1 if reading.unread else 0
+
+
+def _names(maps: tuple[str, ...], path: Path) -> dict[str, str]:
+    """The columns of NAME=COLUMN by the names that are understood. Raises UsageError."""
+    from synthgen.errors import UsageError
+    from synthgen.output import is_run
+    from synthgen.rows.shapes import VOCABULARY
+
+    names: dict[str, str] = {}
+    for given in maps:
+        name, equals, column = given.partition("=")
+        if not equals or not column or name not in VOCABULARY:
+            understood = ", ".join(sorted(VOCABULARY))
+            raise UsageError(f"--map {given}: must be NAME=COLUMN, with NAME one of {understood}")
+        if name in names or column in names.values():
+            raise UsageError(f"--map {given}: {name if name in names else column} is given twice")
+        names[name] = column
+    if names and is_run(path):
+        raise UsageError(f"--map: is for a file; {path} is a run, whose columns are known")
+    return names
 
 
 def _check_source(path: Path, out: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 from synthgen.errors import ParseError, SynthgenError, UsageError
 from synthgen.rows import Fault, scan_rows
-from synthgen.rows.shapes import canonical
+from synthgen.rows.shapes import canonical, renamed
 from synthgen.types import Sample
 
 MOST_TOLD = 20  # rows at fault whose lines are told; the others are counted
@@ -23,6 +23,10 @@ _KIN = (
     {"chatml", "chatml-sep"},
     {"prompt-completion", "prompt-completion-text"},
     {"prompts", "rl"},
+)
+_UNDERSTOOD = (
+    "understood are messages, conversations, instruction and output, question and answer, prompt and completion, "
+    "prompt with chosen and rejected, prompt, text; rename them, or give export --map question=COLUMN"
 )
 _ASKING = ("prompts", "rl", "mt-bench")
 
@@ -106,7 +110,7 @@ def read_row(row: Mapping[str, Any], member: Format | None = None) -> tuple[Form
         member = member if lacks else found or member
     if member is None:
         there = " ".join(", ".join(list(row)[:12]).split())[:300] or "none"  # names may be of several lines
-        raise ParseError(f"a row of no known format (columns: {there}); formats: {', '.join(formats())}")
+        raise ParseError(f"a row of no known format (columns: {there}); {_UNDERSTOOD}")
     return member, samples_in(fields, member)
 
 
@@ -139,15 +143,18 @@ class SampleReader:
     UsageError where no row can be read. `strict`: UnreadableError at the end where any could not.
     """
 
-    def __init__(self, source: str | Path, *, strict: bool = False, most: int = MOST_TOLD) -> None:
+    def __init__(
+        self, source: str | Path, *, strict: bool = False, most: int = MOST_TOLD, names: Mapping[str, str] | None = None
+    ) -> None:
+        """`names`: what columns are to be called, by the names that they have in the source."""
         self.unread, self.first, self.others = 0, list[str](), Counter[str]()
-        self.where = ""
+        self.where, self._names = "", names or {}
         self.source, self._strict, self._most = source, strict, most
 
     def __iter__(self) -> Iterator[Sample]:
         self.unread, self.first, self.others = 0, [], Counter()
         found = False
-        for where, sample in _samples(self.source, None, self._tell, self.others):
+        for where, sample in _samples(self.source, None, self._tell, self.others, self._names):
             found, self.where = True, where
             yield sample
         if self.unread and not found:
@@ -176,17 +183,24 @@ def _rows(count: int) -> str:
 
 
 def _samples(
-    source: str | Path, format_name: str | None, at_fault: Callable[[str], None], others: Counter[str]
+    source: str | Path,
+    format_name: str | None,
+    at_fault: Callable[[str], None],
+    others: Counter[str],
+    names: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[str, Sample]]:
     named = open_format(format_name) if format_name else None
     usual: Format | None = None
+    absent = set((names or {}).values())
     for row in scan_rows(source):
         if isinstance(row, Fault):
             at_fault(str(row))
             continue
+        absent -= row.fields.keys() if absent else set()
+        fields = renamed(row.fields, names) if names else row.fields
         try:
-            known = (named, samples_in(canonical(row.fields), named)) if named else None
-            member, samples = known or read_row(row.fields, usual)
+            known = (named, samples_in(canonical(fields), named)) if named else None
+            member, samples = known or read_row(fields, usual)
         except ParseError as error:
             at_fault(f"{row.where}: {error}")
             continue
@@ -195,3 +209,5 @@ def _samples(
             others[member.name] += 1
         for sample in samples:
             yield row.where, sample
+    if absent:
+        raise UsageError(f"{source}: no row has the column {', '.join(sorted(absent))}; check --map")

@@ -27,7 +27,8 @@ class Alpaca:
     file_name = "alpaca.jsonl"
 
     def sniff(self, row: Mapping[str, Any]) -> bool:
-        return "instruction" in row and ("output" in row or "response" in row) and not judged(row)
+        answered = "instruction" in row and ("output" in row or "response" in row)
+        return answered and type(row.get("output")) is not list and not judged(row)
 
     def read(self, row: Mapping[str, Any]) -> Sample:
         output = "response" if "response" in row and "output" not in row else "output"  # GPTeacher's name for it

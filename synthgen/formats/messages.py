@@ -31,17 +31,25 @@ from synthgen.types import Message, Role, Sample, ToolCall
 _OWN = frozenset({"messages", "tools", "label"})
 _OTHERS = frozenset({"meta", "rejected", "rejected_response", "rejected_messages"})  # columns of other formats
 _KEEPS = frozenset({"weights of turns", "names of speakers"})
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 TURN_KEYS = frozenset(
     {"role", "content", "tool_calls", "tool_call_id", "name", "reasoning", "reasoning_content", "weight"}
     | {"function_call", "from", "value", "text"}
 )
 # OpenAI's names, ShareGPT's, and what others call the same speakers.
 _SPEAKERS: dict[Role, tuple[str, ...]] = {
-    "system": ("system", "developer"),
-    "user": ("user", "human"),
-    "assistant": ("assistant", "gpt", "chatgpt", "bing", "bard", "bot", "ai", "model"),
-    "tool": ("tool", "function", "observation", "observations", "function_response", "tool_response", "ipython"),
+    "system": ("system", "developer", "系统"),
+    "user": ("user", "human", "用户"),
+    "assistant": ("assistant", "gpt", "chatgpt", "bing", "bard", "bot", "ai", "model", "助手", "助理"),
+    "tool": (
+        "tool",
+        "function",
+        "observation",
+        "observations",
+        "function_response",
+        "tool_response",
+        "ipython",
+        "工具",
+    ),
 }
 # LLaMA-Factory cuts the thought off by exactly this spacing, and stops at any other.
 _THOUGHT = re.compile(r"<think>\n(.*?)\n</think>\n\n", re.DOTALL)
@@ -81,7 +89,7 @@ class Messages:
             return fault
         if not sample.tools and not calls_tools(sample):
             return turns_fault(sample)  # LLaMA-Factory drops others, and does not read those that call tools
-        return results_fault(sample.messages) or _name_fault(sample)
+        return results_fault(sample.messages) or ("a tool without a name" if not all(tool_names(sample)) else None)
 
     def loses(self, sample: Sample) -> tuple[str, ...]:
         return lost(sample, _KEEPS)
@@ -100,13 +108,11 @@ class Messages:
         }
 
 
-def _name_fault(sample: Sample) -> str | None:
-    """What the API refuses a whole file for."""
+def tool_names(sample: Sample) -> list[str]:
+    """What the tools are called, those that are called and those that could be; "" where it is no text."""
     names = [call.name for message in sample.messages for call in message.tool_calls]
     names += [wrapped(tool)["function"].get("name") for tool in sample.tools]
-    if all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
-        return None
-    return "a tool whose name is not of 1 to 64 letters, digits, _ and -"
+    return [name if isinstance(name, str) else "" for name in names]
 
 
 def conversation_rows(messages: Sequence[Message]) -> list[dict[str, Any]]:

@@ -21,9 +21,12 @@ class PreferenceAlpaca:
     file_name = "preference-alpaca.jsonl"
 
     def sniff(self, row: Mapping[str, Any]) -> bool:
-        return {"instruction", "rejected"} <= row.keys() and isinstance(row.get("chosen"), str)
+        return ({"instruction", "rejected"} <= row.keys() and isinstance(row.get("chosen"), str)) or _is_ranked(row)
 
     def read(self, row: Mapping[str, Any]) -> Sample:
+        if _is_ranked(row):
+            good, bad = row["output"]
+            row = {"chosen": good, "rejected": bad, **{name: row[name] for name in row if name != "output"}}
         chosen, rejected = (text_of(row, column, needed=True) for column in _ANSWERS)
         rest = {column: value for column, value in row.items() if column not in (*_ANSWERS, "output")}
         sample = ALPACA.read({**rest, "output": chosen})
@@ -53,6 +56,14 @@ class PreferenceAlpaca:
     def dataset_info(self, file_name: str, columns: Sequence[str]) -> dict[str, Any] | None:
         entry = ALPACA.dataset_info(file_name, columns)
         return entry and {"file_name": file_name, "ranking": True, "columns": entry["columns"]}
+
+
+def _is_ranked(row: Mapping[str, Any]) -> bool:
+    """Whether the row is of LLaMA-Factory's old form, with the better and the worse answer as its output."""
+    answers = row.get("output")
+    if not isinstance(answers, list) or "instruction" not in row or not row.keys().isdisjoint(_ANSWERS):
+        return False
+    return [type(answer) for answer in answers] == [str, str]
 
 
 FORMAT = PreferenceAlpaca()

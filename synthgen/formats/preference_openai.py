@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from synthgen.errors import ParseError
 from synthgen.formats.messages import FORMAT as MESSAGES
-from synthgen.formats.messages import tools_rows
+from synthgen.formats.messages import tool_names, tools_rows
 from synthgen.formats.pairs import answered, both_carried, both_lose, one_turn_fault, other, pair_fault, split_answer
 from synthgen.formats.preference import prompt_and_answer
 from synthgen.formats.sharegpt import read_turns
@@ -15,6 +16,7 @@ from synthgen.formats.turns import columns_of, meta_of, tools_of
 from synthgen.types import Sample
 
 _COLUMNS = ("input", "preferred_output", "non_preferred_output")
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _PARALLEL = "parallel_tool_calls"
 
 
@@ -54,7 +56,8 @@ class PreferenceOpenAI:
         return dict(zip(_COLUMNS, (given, chosen, rejected), strict=True))
 
     def carries(self, sample: Sample) -> str | None:
-        return pair_fault(sample) or one_turn_fault(sample) or both_carried(sample, MESSAGES)
+        fault = pair_fault(sample) or one_turn_fault(sample) or both_carried(sample, MESSAGES)
+        return fault or _name_fault(sample) or _name_fault(other(sample))
 
     def loses(self, sample: Sample) -> tuple[str, ...]:
         kept = f"column {_PARALLEL}"
@@ -64,6 +67,12 @@ class PreferenceOpenAI:
 
     def dataset_info(self, file_name: str, columns: Sequence[str]) -> dict[str, Any] | None:
         return None  # no columns that LLaMA-Factory could be told of
+
+
+def _name_fault(sample: Sample) -> str | None:
+    """What the API refuses a whole file for."""
+    known = all(_NAME.fullmatch(name) for name in tool_names(sample))
+    return None if known else "a tool whose name is not of 1 to 64 letters, digits, _ and -"
 
 
 FORMAT = PreferenceOpenAI()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ _OTHERS = frozenset(
     {"completion", "completions", "chosen", "rejected", "label", "response", "output", "answer", "solution"}
     | {"target", "targets", "messages", "conversations", "instruction", "text"}
 )  # fmt: skip
+_RESULT = re.compile(r"^#### *([^\n#]*[^\s#])\s*\Z", re.MULTILINE)
 # Words of Berkeley's function-calling leaderboard for types of JSON Schema.
 _TYPES = {"dict": "object", "float": "number", "tuple": "array"}
 
@@ -72,7 +74,7 @@ class RL:
         for sample in samples:
             there.update(name for name in _TOLD if _told(sample, name))
             there.update(columns_of(sample).keys() & set(_VERL))
-            if sample.reference and not isinstance(columns_of(sample).get("reward_model"), Mapping):
+            if _ground_truth(sample) and not isinstance(columns_of(sample).get("reward_model"), Mapping):
                 there.add("ground_truth")
             if sample.tools or calls_tools(sample):
                 there.add("tools")
@@ -84,7 +86,7 @@ class RL:
         model = _reward_model(sample)
         row = {
             "prompt": [message_row(message) for message in plain(with_ids(open_prompt(sample)))],
-            "ground_truth": sample.reference or "",
+            "ground_truth": _ground_truth(sample),
             **{name: _told(sample, name) for name in _TOLD},
             **{name: kept.get(name) for name in _VERL},
             "reward_model": model,
@@ -182,6 +184,14 @@ def _truth(row: Mapping[str, Any]) -> str | None:
     if truth in (None, "") and isinstance(model, Mapping):
         truth = model.get("ground_truth")
     return None if truth in (None, "") else truth if isinstance(truth, str) else to_json(truth)
+
+
+def _ground_truth(sample: Sample) -> str:
+    """The reference; else what GSM8K's answers end in, a last line of `#### 72`."""
+    if sample.reference or not sample.messages or sample.messages[-1].role != "assistant":
+        return sample.reference or ""
+    marked = _RESULT.search(sample.messages[-1].content)
+    return marked[1] if marked and sample.label is not False else ""
 
 
 def _reward_model(sample: Sample) -> Mapping[str, Any] | None:

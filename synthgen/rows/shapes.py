@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 # What is asked. The first that is there and holds something counts; which one that is depends on what is wanted.
@@ -25,13 +26,24 @@ _ODD = _LISTS | _OBJECTS | {*_CONVERSATIONS, "system_prompt"}
 _PAIRS = (("human", "assistant"), ("input", "output"))
 _SOURCES = frozenset({"file_name", "hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name"})
 _SPEAKERS = ("human", "gpt")
+# What a column may be called: in letters of any size, with spaces around, or in Chinese.
+_CHINESE = {
+    **{"指令": "instruction", "输入": "input", "输出": "output", "问题": "question", "提问": "question"},
+    **{"答案": "answer", "回答": "answer", "系统": "system", "对话": "conversations", "历史": "history"},
+}
+VOCABULARY = frozenset(
+    {*PROMPTS, *REFERENCES, *PAIRED, *_ODD, "rejected", "input", "context", "system", "tools", "label", "kto_tag"}
+)
 
 
 def canonical(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The row with lists where a table has their JSON text, and every conversation as turns in `conversations`.
+    """The row with the usual names of columns, with lists where a table has their JSON text, and every conversation as
+    turns in `conversations`.
 
     What stands there otherwise, text that is no JSON among it, stays for the reader to judge.
     """
+    if usual := _usual_names(tuple(fields)):
+        fields = {usual.get(column, column): value for column, value in fields.items()}
     if _ODD.isdisjoint(fields) or not any(_is_odd(column, fields[column]) for column in _ODD & fields.keys()):
         return fields
     found = {column: _parsed(column, value) for column, value in fields.items()}
@@ -42,6 +54,27 @@ def canonical(fields: Mapping[str, Any]) -> Mapping[str, Any]:
         del found[name]
         found["conversations"] = turns
     return found
+
+
+@lru_cache(maxsize=1000)
+def _usual_names(columns: tuple[str, ...]) -> Mapping[str, str]:
+    """The columns that have a usual name, spelled otherwise, which no other column has."""
+    usual: dict[str, str] = {}
+    for column in columns:
+        name = column.strip().lower()
+        name = _CHINESE.get(name, name)
+        if column not in VOCABULARY and name in VOCABULARY and name not in (*columns, *usual.values()):
+            usual[column] = name
+    return usual
+
+
+def renamed(fields: Mapping[str, Any], names: Mapping[str, str]) -> Mapping[str, Any]:
+    """The row with the columns of `names` under the names that they map to; who had such a name gets the other's."""
+    for name, column in names.items():
+        if column in fields:
+            swapped = {column: name, name: column}
+            fields = {swapped.get(key, key): value for key, value in fields.items()}
+    return fields
 
 
 def is_registry(fields: Mapping[str, Any]) -> bool:
