@@ -155,3 +155,19 @@ def test_the_hub_would_take_the_front_matter() -> None:
     text = card(title="t", files={"alpaca": ("a.jsonl", 5)}, recipe="x", languages=["en"], license_id="mit")
     data = hub.DatasetCard(text).data
     assert (data.license, data.language, data.size_categories) == ("mit", ["en"], ["n<1K"])
+
+
+def test_no_card_tells_the_folders_of_a_machine() -> None:
+    command = "synthgen generate alpaca --model /home/me/models/qwen --out=/home/me/runs/a/ --input '/home/me/my data/x.jsonl'"
+    text = card(
+        title="t",
+        files={"alpaca": ("alpaca.jsonl", 1)},
+        recipe="alpaca",
+        languages=["en"],
+        models=[("default", "/home/me/models/qwen"), ("judge", "owner/name")],
+        command=command,
+    )
+    assert "/home/me" not in text
+    assert "    synthgen generate alpaca --model qwen --out=a/ --input x.jsonl" in text
+    assert "| default | qwen |" in text
+    assert "| judge | owner/name |" in text

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 
 from synthgen.formats import open_format
 
@@ -67,14 +69,14 @@ def card(
     lines += [f"{count:,} synthetic samples, made by synthgen with the recipe `{recipe}`.", ""]
     lines += _table("Files", ("load_dataset(..., name)", "file", "rows"), _configs(written))
     if models:
-        lines += _table("Models", ("role", "model"), models)
+        lines += _table("Models", ("role", "model"), [(role, _name(model)) for role, model in models])
     if waterfall:
         lines += _table("From answers to samples", ("step", "samples"), [(step, f"{n:,}") for step, n in waterfall])
     if seeds:
         lines += _table("Sources and their licences", ("source", "licence"), seeds)
     lines += ["What models write may be bound by the terms of the models as well.", ""]
     if command:
-        lines += ["## Made with", "", *(f"    {line}" for line in command.splitlines()), ""]
+        lines += ["## Made with", "", *(f"    {line}" for line in _bare(command).splitlines()), ""]
     return "\n".join(lines)
 
 
@@ -102,14 +104,14 @@ def folder_card(
     if len(splits) > 1 and by_hash:
         lines += ["Rows are split by a hash of their prompt: no prompt is in two splits.", ""]
     if models:
-        lines += _table("Models", ("role", "model"), models)
+        lines += _table("Models", ("role", "model"), [(role, _name(model)) for role, model in models])
     if lost:
         counts = [(what, f"{number:,}") for what, number in lost.items()]
         lines += _table("Not carried by the format", ("what", "samples"), counts)
     if "synthetic" in tags:
         lines += ["What models write may be bound by the terms of the models as well.", ""]
     if command:
-        lines += ["## Made with", "", *(f"    {line}" for line in command.splitlines()), ""]
+        lines += ["## Made with", "", *(f"    {line}" for line in _bare(command).splitlines()), ""]
     return "\n".join(lines)
 
 
@@ -147,6 +149,18 @@ def _configs(written: Sequence[tuple[str, str, int]]) -> list[tuple[str, str, st
     """Without names for the files, the hub would load all that it finds in the folder as one."""
     names = ["default", *(name for name, _, _ in written[1:])]
     return [(name, file, f"{rows:,}") for name, (_, file, rows) in zip(names, written, strict=False)]
+
+
+def _bare(command: str) -> str:
+    """The command without the folders of the machine that it was given on."""
+    words = [word.rpartition("=") if word.startswith("-") else ("", "", word) for word in shlex.split(command)]
+    return shlex.join([f"{option}{equals}{_name(value)}" for option, equals, value in words])
+
+
+def _name(value: str) -> str:
+    """A path from the root as its last name, with the slash of a folder; any other text as it is."""
+    path = PurePath(value)
+    return path.name + "/" * value.endswith("/") if path.is_absolute() or value.startswith("~/") else value
 
 
 def _table(heading: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
