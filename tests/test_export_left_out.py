@@ -73,3 +73,11 @@ def test_ids_that_would_be_made_again_are_no_loss(name: str, lost: tuple[str, ..
 def test_a_reference_is_counted_once() -> None:
     _, (sample,) = read_row({"question_id": 1, "category": "math", "turns": ["q"], "reference": ["r"]})
     assert [part for part in open_format("prompts").loses(sample) if "reference" in part] == ["the reference"]
+
+
+def test_who_loses_reasoning_is_told_what_keeps_it(tmp_path: Path) -> None:
+    answer = {"role": "assistant", "content": "a", "reasoning_content": "t"}
+    write_rows(tmp_path / "a.jsonl", [{"messages": [{"role": "user", "content": "q"}, answer]}])
+    done = synthgen("export", "a.jsonl", "--to", "messages", "-o", "o.jsonl", cwd=tmp_path)
+    assert "1 samples lose: reasoning (--to samples keeps it, and sharegpt where a tool call follows)" in done.stderr
+    assert done.returncode == 0

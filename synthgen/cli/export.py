@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from synthgen.output import RunReader
 
 
+_KEPT = {"reasoning": " (--to samples keeps it, and sharegpt where a tool call follows)"}
+
+
 @click.command()
 @click.argument("path", metavar="RUN|FILE", type=click.Path(path_type=Path))
 @click.option(
@@ -244,7 +247,7 @@ def _tell(files: list[Written], reading: SampleReader) -> dict[str, Any]:
             f"{number} left out: {reason}" + (f" ({at}{', ...' if number > len(places[reason]) else ''})" if at else "")
         )
     for reason, number in lost.items():
-        note(f"{number} samples lose: {reason}")
+        note(f"{number} samples lose: {reason}{_KEPT.get(reason, '')}")
     for one in files:
         for line in one.notes:
             note(line if len(files) == 1 else f"{one.path}: {line}")
