@@ -301,15 +301,19 @@ def test_messages_take_turns_where_llama_factory_reads_them() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a b", "wetter-für-alle", "x" * 65, "f\n"])
-def test_messages_have_no_tool_whose_name_the_api_refuses(name: str) -> None:
-    messages, fault = open_format("messages"), "a tool whose name is not of 1 to 64 letters, digits, _ and -"
+def test_messages_have_tools_of_any_name_and_openais_pairs_those_that_the_api_takes(name: str) -> None:
+    messages, fault = open_format("messages"), None if name else "a tool without a name"
+    pairs, refused = open_format("preference-openai"), "a tool whose name is not of 1 to 64 letters, digits, _ and -"
     asked = replace(TOOLS.messages[1], tool_calls=(ToolCall(name, {}, "c"),))
     result = replace(TOOLS.messages[2], tool_call_id="c")
     called = Sample((TOOLS.messages[0], asked, result, *said("q", "a")))
     assert messages.carries(called) == fault
     assert messages.carries(replace(PLAIN, tools=({"name": name, "parameters": {}},))) == fault
-    assert messages.carries(replace(PLAIN, tools=({"parameters": {}},))) == fault
+    assert messages.carries(replace(PLAIN, tools=({"parameters": {}},))) == "a tool without a name"
     assert messages.carries(replace(PLAIN, tools=({"name": "a_B-9" * 12},))) is None
+    pair = replace(PLAIN, rejected=(Message("assistant", "another"),))
+    assert pairs.carries(replace(pair, tools=({"name": name},))) == (refused if name else fault)
+    assert pairs.carries(replace(pair, tools=({"name": "a_B-9" * 12},))) is None
 
 
 def test_sharegpt_reads_what_is_around() -> None:
