@@ -427,3 +427,13 @@ def test_a_registry_beside_its_files_is_stepped_over(tmp_path: Path) -> None:
     assert len(list(read_rows(tmp_path / "data"))) == 1
     with pytest.raises(UsageError, match="registry of data sets, no rows"):
         list(read_rows(tmp_path / "data" / "registry.json"))
+
+
+def test_files_that_are_called_after_splits_stay_splits(tmp_path: Path) -> None:
+    source = split_source(tmp_path)
+    (source / "README.md").unlink()
+    out = result(synthgen("export", "source", "--to", "messages", "-o", "d/", "--json", cwd=tmp_path))
+    assert out["splits"] == {"train": 30, "test": 10}
+    write_rows(source / "more.jsonl", [alpaca(50)])
+    out = result(synthgen("export", "source", "--to", "messages", "-o", "e/", "--json", cwd=tmp_path))
+    assert out["splits"] == {"train": 41}

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from synthgen.dedup import key
 from synthgen.errors import UsageError
+from synthgen.rows import row_files
 from synthgen.rows.folder import folder_splits
 from synthgen.types import Sample
 
 REST = "train"
+_SPLIT_FILE = re.compile(r"(train|test|validation|valid|val|dev|eval)(-\d{5}-of-\d{5})?\.")
 _NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")  # what `datasets` takes, and every file system
 
 
@@ -48,9 +50,20 @@ def prompt_of(sample: Sample) -> str:
 
 def kept_splits(folder: Path) -> dict[str, str]:
     """The split of each file of a folder with several; empty where it has none, or names that cannot be kept."""
-    splits = folder_splits(folder) if folder.is_dir() else {}
+    splits = (folder_splits(folder) or _by_names(row_files(folder))) if folder.is_dir() else {}
     kept = len(splits) > 1 and all(_NAME.fullmatch(split) and split != "all" for split in splits)
     return {str(file): split for split, files in splits.items() for file in files} if kept else {}
+
+
+def _by_names(files: Sequence[Path]) -> dict[str, list[Path]]:
+    """The files by the splits that they are called after, as the hub's loader knows them; empty where one is not."""
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        named = _SPLIT_FILE.match(file.name)
+        if not named:
+            return {}
+        found.setdefault(named[1], []).append(file)
+    return found
 
 
 class Splitter:
