@@ -81,3 +81,10 @@ def test_who_loses_reasoning_is_told_what_keeps_it(tmp_path: Path) -> None:
     done = synthgen("export", "a.jsonl", "--to", "messages", "-o", "o.jsonl", cwd=tmp_path)
     assert "1 samples lose: reasoning (--to samples keeps it, and sharegpt where a tool call follows)" in done.stderr
     assert done.returncode == 0
+
+
+def test_a_nul_is_told_without_a_word_of_servers(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", [PAIR, {**PAIR, "answer": "a\0"}])
+    done = synthgen("export", "a.jsonl", "--to", "alpaca", "-o", "o.jsonl", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "a.jsonl:2: a NUL character, which is no text to most tools; fix or delete the row" in done.stderr

@@ -18,7 +18,7 @@ from synthgen.rows.packed import BrokenError, unpacked
 # A row is one task or one conversation: what is longer is a file that lost its line ends, and would fill the memory.
 MAX_LINE_BYTES = 8_000_000
 HALF_PAIR = "half a surrogate pair (such as \\ud800), which is no text; fix or delete the row"
-_NUL = "a NUL character, which no server and few tools accept; delete it"
+_NUL = "a NUL character, which is no text to most tools; fix or delete the row"
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32LE"),
