@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,7 +62,8 @@ class Parquet:
         return rows
 
     def close(self) -> None:
-        self._lines.close()
+        with suppress(OSError):  # it flushes, and fails again on a full disk: the first error has been told
+            self._lines.close()
 
 
 def _value(line: bytes) -> Any:
