@@ -80,7 +80,7 @@ def write_folder(
     name = re.sub(r"[^\w.-]", "_", folder.resolve().name, flags=re.ASCII) or "data"
     registry = {entry: one for entry, one in _registry(folder).items() if not _is_ours(one, entry, name)}
     for split, one in kept.items():
-        if (entry := into.dataset_info(one.path.name, one.columns)) is not None:
+        if one.rows and (entry := into.dataset_info(one.path.name, one.columns)) is not None:
             registry[name if split == REST else f"{name}_{split}"] = entry
     files = [one.path.name for one in kept.values()]
     if registry or (folder / _REGISTRY).exists():

@@ -164,6 +164,7 @@ def test_a_split_without_rows_has_no_file_and_what_it_lost_is_counted(tmp_path: 
     assert made.splits["train"].left_out == {"text without turns": 1}
     nothing = write_folder(tmp_path / "e", open_format("alpaca"), lambda: [], {"test": 0.5}, source=tmp_path)
     assert (nothing.empty, nothing.splits["train"].rows) == (("test",), 0)
+    assert nothing.files == ("train.jsonl", "README.md")
     assert front((tmp_path / "e" / "README.md").read_text("utf-8"))["configs"][0]["data_files"] == [
         {"split": "train", "path": "train.jsonl"}
     ]
