@@ -167,6 +167,8 @@ def read_message(turn: Any) -> Message:
         return call_message(text_of(turn, body_of(turn), needed=True))
     role = role_of(speaker)
     calls = _calls(turn)
+    if calls and role != "assistant":
+        raise ParseError(f"a tool call of {shown(speaker)}; the assistant alone calls tools")
     weight = turn.get("weight")
     if weight is not None and (isinstance(weight, bool) or weight not in (0, 1)):
         raise ParseError(f"weight must be 0 or 1, found {shown(weight)}")
@@ -174,7 +176,7 @@ def read_message(turn: Any) -> Message:
         role,
         _content(turn, needed=not calls),
         tool_calls=calls,
-        tool_call_id=text_of(turn, "tool_call_id") or None,
+        tool_call_id=(text_of(turn, "tool_call_id") or None) if role == "tool" else None,
         name=text_of(turn, "name") or None,
         reasoning=text_of(turn, "reasoning") or text_of(turn, "reasoning_content") or None,
         weight=weight,

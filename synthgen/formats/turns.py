@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +12,7 @@ import orjson
 from synthgen.errors import ParseError
 from synthgen.types import Message, Sample, ToolCall
 
+_CALL_KEYS = frozenset({"id", "type", "function", "name", "arguments"})
 _BODIES = ("content", "value", "text")  # what is said in a turn
 
 
@@ -136,11 +137,27 @@ def unread(*lists: Any, known: frozenset[str]) -> dict[str, list[str]]:
         found.update(f"turn key {key}" for key in [key for key in _BODIES if turn.get(key) is not None][1:])
         if not turn.keys() <= known:
             found.update(f"turn key {key}" for key in turn.keys() - known if turn[key] is not None)
+        found.update(_unread_of_calls(turn))
         if turn.get("role") == "developer":
             found.add("the role developer")
         if isinstance(parts := turn.get("content"), list) and len(parts) > 1:
             found.add("the borders of text parts")
     return {"not_read": sorted(found)} if found else {}
+
+
+def _unread_of_calls(turn: Mapping[str, Any]) -> Iterator[str]:
+    """What a turn holds beside its calls, or in them, that a call has no place for."""
+    calls = turn.get("tool_calls")
+    if turn.get("tool_call_id") is not None and turn.get("role") in ("system", "user", "assistant"):
+        yield "turn key tool_call_id"
+    if not isinstance(calls, list) or not calls:
+        return
+    if turn.get("function_call"):
+        yield "turn key function_call"
+    for call in calls:
+        inner = call.get("function")
+        parts = (call, inner) if isinstance(inner, Mapping) else (call,)
+        yield from (f"call key {key}" for part in parts for key in part.keys() - _CALL_KEYS if part[key] is not None)
 
 
 def noted(meta: Mapping[str, Any], *notes: str) -> dict[str, Any]:
