@@ -120,6 +120,20 @@ def test_a_stray_file_is_told_unless_the_card_names_the_data(tmp_path: Path, hub
     assert len(loaded) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "rule"),
+    [
+        ("b.parquet", b"PAR1", "unreadable"),
+        ("b.jsonl", b'{"instruction": \n', "not-json"),
+        ("b.jsonl.gz", b"{", "unreadable"),
+    ],
+)
+def test_a_file_of_which_nothing_can_be_read_is_a_fault(tmp_path: Path, name: str, data: bytes, rule: str) -> None:
+    write_rows(tmp_path / "a.jsonl", [alpaca()])
+    (tmp_path / name).write_bytes(data)
+    assert [(where, found) for where, found, _ in found_in(tmp_path) if found != "compressed"] == [(f"{name}:1", rule)]
+
+
 def test_where_a_file_is_named_after_a_split_no_other_is_loaded(tmp_path: Path, hub_offline: Any) -> None:
     write_rows(tmp_path / "train.jsonl", [alpaca()])
     (tmp_path / "report.json").write_text('{"rows": 2}')

@@ -171,6 +171,8 @@ class Check:
                 self._say(1, [("no-input-column", "no row has the column input")])
             if "output" not in names and "response" in names:
                 self._say(1, [("other-output-column", "the answers are in response")])
+        if found.kind is None and found.columns is not None and not self._mapped:
+            self._say(1, [("unknown-columns", ", ".join(" ".join(names).split()[:12])[:160] or "none")])
         extra = [name for name in names if name not in OPENAI_COLUMNS]
         if kind.name == "messages" and extra:
             self._say(1, [("extra-column", ", ".join(extra[:12]))])

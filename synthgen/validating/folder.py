@@ -50,7 +50,7 @@ class Folder:
 
     def _astray(self, files: Sequence[Path]) -> list[Path]:
         splits = [file for file in files if _SPLIT.search(file.stem.lower())]
-        files = splits or files
+        files = [file for file in splits or files if not _is_broken(file)]
         kinds = [(file, kind.name if (kind := _kind_of_first(file)) else "") for file in files]
         known = Counter(kind for _, kind in kinds if kind)
         if self._card is not None or not known:
@@ -163,6 +163,15 @@ def _patterns(data_files: Any) -> Iterator[str]:
             yield from _patterns(one)
     elif isinstance(data_files, dict):
         yield from _patterns(data_files["path"] if "path" in data_files else list(data_files.values()))
+
+
+def _is_broken(path: Path) -> bool:
+    """Whether there is something in a file, and no row in that: which is a fault of its own."""
+    try:
+        problems = [piece[4] for piece in islice(pieces(path), 100)]
+    except UsageError:
+        return True
+    return all(problem is not None and problem[0] != "no-rows" for problem in problems)
 
 
 def _kind_of_first(path: Path) -> Kind | None:

@@ -93,7 +93,7 @@ def _order(turns: Sequence[Mapping[str, Any]], *, asked: bool) -> Iterator[Found
             return
         before = speaker
     if before == "function_call":
-        yield "call-order", "the last turn is a function_call"
+        yield "last-call", "the last turn is a function_call"
 
 
 def _function_call(value: str, number: int) -> Iterator[Found]:
@@ -202,6 +202,8 @@ def _message(turn: Any, number: int, roles: set[str]) -> Iterator[Found]:
     calls = turn.get("tool_calls")
     if calls:
         roles.add("tool")
+        if role != "assistant":
+            yield "call-shape", f"turn {number} ({str(role)[:40]}) calls a tool, which the assistant alone does"
         yield from _calls(calls, number)
     content = turn.get("content")
     spoken = bool(calls or turn.get("function_call"))
