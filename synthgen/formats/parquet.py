@@ -12,11 +12,12 @@ import orjson
 
 from synthgen.formats.turns import from_json, to_json
 from synthgen.rows.table import OURS
+from synthgen.rows.text import from_line
 
 _GROUP_ROWS, _GROUP_BYTES = 10_000, 16_000_000
 # Objects whose keys differ from row to row: as columns, each would get the keys of all, and trainers would read them.
 _FREE = frozenset({"tools", "meta"})
-_INT64 = 1 << 63
+_INT64, _EXACT = 1 << 63, 1 << 53  # whole numbers of a column, and those that a fraction's type holds exactly
 
 
 class Parquet:
@@ -68,7 +69,7 @@ class Parquet:
 
 def _value(line: bytes) -> Any:
     try:
-        return orjson.loads(line)
+        return from_line(line)
     except orjson.JSONDecodeError:  # numbers that only Python reads
         return from_json(line.decode())
 
@@ -102,7 +103,7 @@ class Shape:
             for inner in value:
                 self._items.look(inner)
         elif isinstance(value, int) and not isinstance(value, bool):
-            self._kinds.add("int" if -_INT64 <= value < _INT64 else "long")
+            self._kinds.add("int" if abs(value) <= _EXACT else "wide" if -_INT64 <= value < _INT64 else "long")
         else:
             self._kinds.add(type(value).__name__)
 
@@ -120,7 +121,7 @@ class Shape:
 
     @property
     def _ragged(self) -> bool:
-        mixed = len(self._kinds) > 1 and self._kinds != {"int", "float"}
+        mixed = len(self._kinds) > 1 and self._kinds not in ({"int", "float"}, {"int", "wide"})
         below = [part for part in (*self.parts.values(), *([self._items] if self._items else [])) if not part._free]
         return mixed or bool(self._kinds & {"empty", "long"}) or any(part._ragged for part in below)
 
