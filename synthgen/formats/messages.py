@@ -32,10 +32,6 @@ _OWN = frozenset({"messages", "tools", "label"})
 _OTHERS = frozenset({"meta", "rejected", "rejected_response", "rejected_messages"})  # columns of other formats
 _KEEPS = frozenset({"weights of turns", "names of speakers"})
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-TURN_KEYS = frozenset(
-    {"role", "content", "tool_calls", "tool_call_id", "name", "reasoning", "reasoning_content", "weight"}
-    | {"function_call", "from", "value", "text"}
-)
 # OpenAI's names, ShareGPT's, and what others call the same speakers.
 _SPEAKERS: dict[Role, tuple[str, ...]] = {
     "system": ("system", "developer"),
@@ -65,7 +61,7 @@ class Messages:
             read_messages(row.get("messages")),
             tools=tools_of(row),
             label=label if isinstance(label, bool) else None,
-            meta={**meta_of(row, own), **unread(row.get("messages"), known=TURN_KEYS)},
+            meta={**meta_of(row, own), **unread(row.get("messages"))},
         )
 
     def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:
@@ -245,16 +241,20 @@ def with_ids(messages: Sequence[Message]) -> list[Message]:
     found: list[Message] = []
     number = 0
     waiting: list[str] = []
+    nameless: set[str] = set()
     for message in messages:
         if message.tool_calls:
             calls = []
             for call in message.tool_calls:
                 number += 1
                 calls.append(call if call.id else replace(call, id=f"call_{number}"))
+                nameless |= set() if call.id else {calls[-1].id}
             waiting = [call.id for call in calls]
             message = replace(message, tool_calls=tuple(calls))  # noqa: PLW2901
         elif message.role == "tool":
-            called = message.tool_call_id if message.tool_call_id in waiting else waiting[0]
+            called = message.tool_call_id or waiting[0]
+            if called not in waiting:  # `results_fault` lets it answer a call that had no id
+                called = next(name for name in waiting if name in nameless)
             waiting.remove(called)
             message = replace(message, tool_call_id=called)  # noqa: PLW2901
         found.append(message)

@@ -11,7 +11,7 @@ from synthgen.formats.messages import tools_rows
 from synthgen.formats.pairs import answered, both_carried, both_lose, one_turn_fault, other, pair_fault, split_answer
 from synthgen.formats.preference import prompt_and_answer
 from synthgen.formats.sharegpt import read_turns
-from synthgen.formats.turns import columns_of, meta_of, tools_of
+from synthgen.formats.turns import columns_of, meta_of, tools_of, unread
 from synthgen.types import Sample
 
 _COLUMNS = ("input", "preferred_output", "non_preferred_output")
@@ -38,6 +38,7 @@ class PreferenceOpenAI:
         )
         beside = {key: value for key, value in given.items() if key not in ("messages", "tools")}
         meta = meta_of({**row, **beside}, frozenset(_COLUMNS))
+        meta |= unread(given.get("messages"), *map(row.get, _COLUMNS[1:]))
         return answered(Sample(tools=tools_of(given), meta=meta), prompt, chosen, rejected)
 
     def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:

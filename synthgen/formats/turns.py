@@ -14,6 +14,9 @@ from synthgen.types import Message, Sample, ToolCall
 
 _CALL_KEYS = frozenset({"id", "type", "function", "name", "arguments"})
 _BODIES = ("content", "value", "text")  # what is said in a turn
+_KEYS = frozenset(
+    {"role", "tool_calls", "tool_call_id", "name", "reasoning", "reasoning_content", "weight", "function_call", "from"}
+).union(_BODIES)
 
 
 def to_json(value: Any) -> str:
@@ -128,15 +131,15 @@ def meta_of(row: Mapping[str, Any], own: frozenset[str]) -> dict[str, Any]:
     return {"columns": {column: value for column, value in row.items() if column not in own}}
 
 
-def unread(*lists: Any, known: frozenset[str]) -> dict[str, list[str]]:
-    """What lists of turns hold that a sample has no place for, as `not_read` of its meta: `lost` counts it."""
+def unread(*given: Any) -> dict[str, list[str]]:
+    """What turns or lists of turns hold that a sample has no place for, as `not_read` of its meta: `lost` counts it."""
     found: set[str] = set()
-    for turn in (turn for turns in lists if isinstance(turns, list) for turn in turns):
+    for turn in (turn for turns in given for turn in (turns if isinstance(turns, list) else [turns])):
         if not isinstance(turn, Mapping):
             continue
         found.update(f"turn key {key}" for key in [key for key in _BODIES if turn.get(key) is not None][1:])
-        if not turn.keys() <= known:
-            found.update(f"turn key {key}" for key in turn.keys() - known if turn[key] is not None)
+        if not turn.keys() <= _KEYS:
+            found.update(f"turn key {key}" for key in turn.keys() - _KEYS if turn[key] is not None)
         found.update(_unread_of_calls(turn))
         if turn.get("role") == "developer":
             found.add("the role developer")
