@@ -31,16 +31,16 @@ from synthgen.types import Message, Role, Sample, ToolCall
 _OWN = frozenset({"messages", "tools", "label"})
 _OTHERS = frozenset({"meta", "rejected", "rejected_response", "rejected_messages"})  # columns of other formats
 _KEEPS = frozenset({"weights of turns", "names of speakers"})
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 # OpenAI's names, ShareGPT's, and what others call the same speakers.
 _SPEAKERS: dict[Role, tuple[str, ...]] = {
     "system": ("system", "developer"),
-    "user": ("user", "human"),
+    "user": ("user", "human", "prompter"),
     "assistant": ("assistant", "gpt", "chatgpt", "bing", "bard", "bot", "ai", "model"),
     "tool": ("tool", "function", "observation", "observations", "function_response", "tool_response", "ipython"),
 }
 # LLaMA-Factory cuts the thought off by exactly this spacing, and stops at any other.
-_THOUGHT = re.compile(r"<think>\n(.*?)\n</think>\n\n", re.DOTALL)
+THOUGHT = re.compile(r"<think>\n(.*?)\n</think>\n\n", re.DOTALL)
 _ROLES = {name: role for role, names in _SPEAKERS.items() for name in names}
 
 
@@ -100,7 +100,7 @@ def _name_fault(sample: Sample) -> str | None:
     """What the API refuses a whole file for."""
     names = [call.name for message in sample.messages for call in message.tool_calls]
     names += [wrapped(tool)["function"].get("name") for tool in sample.tools]
-    if all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+    if all(isinstance(name, str) and TOOL_NAME.fullmatch(name) for name in names):
         return None
     return "a tool whose name is not of 1 to 64 letters, digits, _ and -"
 
@@ -190,7 +190,7 @@ def is_call(speaker: Any) -> bool:
 
 def call_message(value: str) -> Message:
     """The turn of calls in JSON, one or a list, perhaps after a thought."""
-    thought = _THOUGHT.match(value)
+    thought = THOUGHT.match(value)
     try:
         found = from_json(value[thought.end() :] if thought else value)
     except ValueError as error:

@@ -12,7 +12,7 @@ import orjson
 from synthgen.errors import UsageError
 from synthgen.rows import Fault, Row, row_files, scan_rows
 from synthgen.rows.document import Document, is_document
-from synthgen.rows.packed import kind_of
+from synthgen.rows.packed import PACKED, kind_of
 from synthgen.rows.text import decoded, from_line, lines, not_json
 
 # (line, bytes of the file before the row, the row's bytes or b"" where it has none, value, rule and detail of what
@@ -20,7 +20,7 @@ from synthgen.rows.text import decoded, from_line, lines, not_json
 # where more than one begins on line 12.
 Piece = tuple[int | str, int, bytes, Any, tuple[str, str] | None]
 
-_PACKED = (".gz", ".zst", ".bz2", ".xz")
+_PACKED = (*PACKED, ".bz2", ".xz")
 # How the readers' messages begin, and the rule each is a case of.
 _RULES = (
     ("not UTF-8", "not-utf8"),
