@@ -15,7 +15,7 @@ from synthgen import output
 from synthgen.dedup import cjk_share
 from synthgen.errors import UsageError
 from synthgen.formats import Format
-from synthgen.formats.card import OURS, folder_card
+from synthgen.formats.card import OURS, folder_card, registry
 from synthgen.formats.splits import REST, Splitter, prompt_of
 from synthgen.formats.write import Written, write_bytes, write_splits
 from synthgen.rows.folder import front_matter
@@ -78,13 +78,13 @@ def write_folder(
                 folder.rmdir()
     kept = {split: one for split, one in written.items() if one.rows} or {REST: written[REST]}
     name = re.sub(r"[^\w.-]", "_", folder.resolve().name, flags=re.ASCII) or "data"
-    registry = {entry: one for entry, one in _registry(folder).items() if not _is_ours(one, entry, name)}
+    entries = {entry: one for entry, one in _registry(folder).items() if not _is_ours(one, entry, name)}
     for split, one in kept.items():
         if one.rows and (entry := into.dataset_info(one.path.name, one.columns)) is not None:
-            registry[name if split == REST else f"{name}_{split}"] = entry
+            entries[name if split == REST else f"{name}_{split}"] = entry
     files = [one.path.name for one in kept.values()]
-    if registry or (folder / _REGISTRY).exists():
-        write_bytes(folder / _REGISTRY, (json.dumps(registry, indent=2, ensure_ascii=True) + "\n").encode())
+    if entries or (folder / _REGISTRY).exists():
+        write_bytes(folder / _REGISTRY, registry(entries))
         files.append(_REGISTRY)
     card = _card(folder, into, kept, written, source, command, "".join(asked.values()))
     write_bytes(folder / _CARD, card.encode())

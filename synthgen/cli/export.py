@@ -178,5 +178,5 @@ def _tell(files: list[Written], reading: SampleReader) -> dict[str, Any]:
     for one in files:
         for line in one.notes:
             note(line if len(files) == 1 else f"{one.path}: {line}")
-    unread = {"count": reading.unread, "first": reading.first}
+    unread = {"count": reading.unread, "first": [str(fault) for fault in reading.first]}
     return {"left_out": dict(left), "lost": dict(lost), "unread": unread, "others": dict(reading.others)}

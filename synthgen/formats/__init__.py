@@ -125,8 +125,8 @@ def read_samples(source: str | Path, format_name: str | None = None) -> Iterator
     A row at fault is a UsageError with its `file:line`.
     """
 
-    def refuse(line: str) -> None:
-        raise UsageError(line)
+    def refuse(fault: Fault) -> None:
+        raise UsageError(str(fault))
 
     return _samples(source, format_name, refuse, Counter())
 
@@ -134,13 +134,13 @@ def read_samples(source: str | Path, format_name: str | None = None) -> Iterator
 class SampleReader:
     """The same as often as it is iterated over; a row at fault is counted and told, and those after it are read.
 
-    What is counted is that of the last pass: `unread` rows, the `first` of them as lines, `most` at the most, and
+    What is counted is that of the last pass: `unread` rows, the `first` of them, `most` at the most, and
     `others`, rows of other formats than the first row's, by name. UsageError where no row can be read. `strict`:
     UnreadableError at the end where any could not.
     """
 
     def __init__(self, source: str | Path, *, strict: bool = False, most: int = MOST_TOLD) -> None:
-        self.unread, self.first, self.others = 0, list[str](), Counter[str]()
+        self.unread, self.first, self.others = 0, list[Fault](), Counter[str]()
         self._source, self._strict, self._most = source, strict, most
 
     def __iter__(self) -> Iterator[Sample]:
@@ -155,15 +155,15 @@ class SampleReader:
             rest = "nothing was written, leave --strict out to write the rest"
             raise UnreadableError(f"{self._source}: {_rows(self.unread)} cannot be read; {rest}")
 
-    def _tell(self, line: str) -> None:
+    def _tell(self, fault: Fault) -> None:
         self.unread += 1
         if len(self.first) < self._most:
-            self.first.append(line)
+            self.first.append(fault)
 
     def lines(self) -> Iterator[str]:
         """What a user should know of the last pass."""
         told = self.first[:MOST_TOLD]
-        yield from told
+        yield from map(str, told)
         if self.unread > len(told):
             yield f"{self._source}: {_rows(self.unread - len(told))} more cannot be read"
         for name, count in self.others.items():
@@ -175,19 +175,19 @@ def _rows(count: int) -> str:
 
 
 def _samples(
-    source: str | Path, format_name: str | None, at_fault: Callable[[str], None], others: Counter[str]
+    source: str | Path, format_name: str | None, at_fault: Callable[[Fault], None], others: Counter[str]
 ) -> Iterator[Sample]:
     named = open_format(format_name) if format_name else None
     usual: Format | None = None
     for row in scan_rows(source):
         if isinstance(row, Fault):
-            at_fault(str(row))
+            at_fault(row)
             continue
         try:
             known = (named, samples_in(canonical(row.fields), named)) if named else None
             member, samples = known or read_row(row.fields, usual)
         except ParseError as error:
-            at_fault(f"{row.where}: {error}")
+            at_fault(Fault(row.where, str(error)))
             continue
         usual = usual or member
         if member is not usual and not any({member.name, usual.name} <= kin for kin in _KIN):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from synthgen.formats import open_format
 
@@ -33,7 +34,12 @@ def dataset_info(files: Mapping[str, tuple[str, Sequence[str]]]) -> bytes:
     """
     entries = {name: open_format(name).dataset_info(file, columns) for name, (file, columns) in files.items()}
     told = {name: entry for name, entry in entries.items() if entry is not None}
-    return (json.dumps(told, indent=2, ensure_ascii=True) + "\n").encode()
+    return registry(told)
+
+
+def registry(entries: Mapping[str, Any]) -> bytes:
+    """The bytes of `dataset_info.json` with these entries."""
+    return (json.dumps(entries, indent=2, ensure_ascii=True) + "\n").encode()
 
 
 def size_category(rows: int) -> str:
@@ -72,10 +78,7 @@ def card(
         lines += _table("From answers to samples", ("step", "samples"), [(step, f"{n:,}") for step, n in waterfall])
     if seeds:
         lines += _table("Sources and their licences", ("source", "licence"), seeds)
-    lines += ["What models write may be bound by the terms of the models as well.", ""]
-    if command:
-        lines += ["## Made with", "", *(f"    {line}" for line in command.splitlines()), ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_end(command)])
 
 
 def folder_card(
@@ -105,10 +108,12 @@ def folder_card(
     if lost:
         counts = [(what, f"{number:,}") for what, number in lost.items()]
         lines += _table("Not carried by the format", ("what", "samples"), counts)
-    lines += ["What models write may be bound by the terms of the models as well.", ""]
-    if command:
-        lines += ["## Made with", "", *(f"    {line}" for line in command.splitlines()), ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_end(command)])
+
+
+def _end(command: str) -> list[str]:
+    made = ["## Made with", "", *(f"    {line}" for line in command.splitlines()), ""] if command else []
+    return ["What models write may be bound by the terms of the models as well.", "", *made]
 
 
 def _front(

@@ -95,10 +95,12 @@ class Shape:
             return
         if isinstance(value, Mapping):
             self._kinds.add("empty" if not value else "object")
-            for name, inner in value.items():
+            for name, inner in () if self._free else value.items():  # keys without end, and all of it is JSON text
                 self.part(name).look(inner)
         elif isinstance(value, list | tuple):
             self._kinds.add("list")
+            if self._free:
+                return
             self._items = self._items or Shape()
             for inner in value:
                 self._items.look(inner)
