@@ -37,14 +37,16 @@ class Made:
     moved: int
 
 
-def check_folder(folder: Path) -> None:
-    """Raises UsageError where it is no place for a data set: what others made would be lost."""
+def check_folder(folder: Path, into: Format, shares: Iterable[str]) -> None:
+    """Raises UsageError where it is no place for a data set with these splits: what others made would be lost."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file; give -o the name of a folder")
     if output.is_run(folder):
         raise UsageError(f"{folder}: is a run folder, which has its own files; give another -o")
-    if (folder / _CARD).exists() and OURS not in _texts(front_matter(folder / _CARD).get("tags")):
-        raise UsageError(f"{folder / _CARD}: is not of synthgen's making; move it away, or give another folder")
+    if OURS not in _texts(front_matter(folder / _CARD).get("tags")):
+        for path in (folder / _CARD, *_paths(folder, into, shares).values()):
+            if path.exists():
+                raise UsageError(f"{path}: is not of synthgen's making; move it away, or give another folder")
     _registry(folder)
 
 
@@ -59,8 +61,7 @@ def write_folder(
     command: str = "",
 ) -> Made:
     """`shares` are those of all splits but train. Raises CannotCarryError where `strict`, and leaves nothing then."""
-    suffix = Path(into.file_name).suffix
-    paths = {split: folder / f"{split}{suffix}" for split in (REST, *shares)}
+    paths = _paths(folder, into, shares)
     splitter, was_there = Splitter(shares), folder.exists()
     asked: dict[int, str] = {}  # by the first samples, which tell the language
 
@@ -89,7 +90,14 @@ def write_folder(
     card = _card(folder, into, kept, written, source, command, "".join(asked.values()))
     write_bytes(folder / _CARD, card.encode())
     empty = tuple(split for split in paths if split not in kept)
+    for split in empty:  # what an earlier export put there
+        paths[split].unlink(missing_ok=True)
     return Made(written, (*files, _CARD), empty, len(splitter.moved))
+
+
+def _paths(folder: Path, into: Format, shares: Iterable[str]) -> dict[str, Path]:
+    """The file of each split, train first."""
+    return {split: folder / f"{split}{Path(into.file_name).suffix}" for split in (REST, *shares)}
 
 
 def _is_ours(entry: Any, name: str, ours: str) -> bool:

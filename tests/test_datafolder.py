@@ -233,13 +233,14 @@ def test_what_others_made_stays(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "data/README.md: is not of synthgen's making; move it away" in done.stderr
     assert (folder / "README.md").read_text("utf-8") == "# Somebody's own\n"
-    (folder / "README.md").unlink()
+    for ours in ("README.md", "train.jsonl", "test.jsonl"):
+        (folder / ours).unlink()
     for bad in ("[1]", "{", "\xff"):
         (folder / "dataset_info.json").write_text(bad, "latin-1")
         with pytest.raises(UsageError, match="is no registry of LLaMA-Factory; move it away"):
-            check_folder(folder)
+            check_folder(folder, open_format("alpaca"), SHARES)
     with pytest.raises(UsageError, match="is a file; give -o the name of a folder"):
-        check_folder(tmp_path / "a.jsonl")
+        check_folder(tmp_path / "a.jsonl", open_format("alpaca"), SHARES)
 
 
 @pytest.mark.parametrize(
@@ -350,3 +351,20 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     write_rows(tmp_path / "a.jsonl", [alpaca(1)])
     done = synthgen("export", "a.jsonl", "--to", "alpaca", "-o", "d/", cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+
+
+def test_files_of_others_are_not_written_over_and_files_of_ours_do_not_stay_behind(tmp_path: Path) -> None:
+    folder, into = tmp_path / "d", open_format("alpaca")
+    folder.mkdir()
+    write_rows(folder / "test.jsonl", [alpaca(1)])
+    with pytest.raises(UsageError, match=r"test.jsonl: is not of synthgen's making; move it away"):
+        check_folder(folder, into, SHARES)
+    check_folder(folder, into, {"dev": 0.1})
+    (folder / "test.jsonl").unlink()
+    many, one = [Sample(said(f"q {n}", "a")) for n in range(50)], [Sample(said("q", "a"))]
+    assert (write_folder(folder, into, lambda: many, SHARES, source=tmp_path).splits["test"].path).exists()
+    check_folder(folder, into, SHARES)
+    made = write_folder(folder, into, lambda: one, SHARES, source=tmp_path)
+    assert sorted(file.name for file in folder.glob("*.jsonl")) == [
+        f"{split}.jsonl" for split in made.splits if split not in made.empty
+    ]

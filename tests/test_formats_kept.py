@@ -53,6 +53,10 @@ def test_what_a_turn_of_sharegpt_says_of_itself_is_read() -> None:
 def test_a_second_label_is_counted() -> None:
     kto, (sample,) = read_row({"prompt": "q", "completion": "a", "kto_tag": True, "label": "sport"})
     assert kto.loses(sample) == ("column label",)
+    swift, (sample,) = read_row(
+        {"messages": [USER, {"role": "assistant", "content": "a"}], "kto_tag": True, "label": False}
+    )
+    assert (sample.label, swift.loses(sample)) == (True, ("column label",))
 
 
 def test_a_result_under_an_id_that_no_call_has_is_that_of_the_call_without_one() -> None:

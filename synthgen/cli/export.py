@@ -141,7 +141,7 @@ def _to_folder(
     from synthgen.formats.splits import read_shares
 
     shares = read_shares(splits)
-    check_folder(out)
+    check_folder(out, into, shares)
     if push:
         hub.check_push(push)
     command = shlex.join(["synthgen", *sys.argv[1:]])
