@@ -215,6 +215,8 @@ def _meaning(kind: Any, as_text: bool) -> Callable[[Any], Any] | None:
     if types.is_struct(kind):
         parts = {part.name: meaning for part in kind if (meaning := _meaning(part.type, as_text)) is not None}
         return (lambda value: _of_parts(value, parts)) if parts else None
+    if not as_text and (types.is_nested(kind) or types.is_dictionary(kind)):  # maps, lists of one length, categories
+        return plain
     return None
 
 
