@@ -216,6 +216,21 @@ def test_a_rule_says_what_a_trainer_does_that_reads_the_format(tmp_path: Path) -
         assert (not rule.effects) if rule.level == "note" else True
 
 
+@pytest.mark.parametrize(
+    ("row", "twice"),
+    [
+        ('{"text" : "a", "text" : "b"}', True),
+        ('{"text": "a", "x" : {"y": 1, "y" : 2}}', True),
+        ('{"text" : "he said \\" : yes", "x" : 1}', False),
+    ],
+)
+def test_a_key_twice_is_found_however_the_colons_stand(tmp_path: Path, row: str, twice: bool) -> None:
+    (tmp_path / "a.jsonl").write_text(f"{row}\n")
+    found: list[Finding] = []
+    Validation([str(tmp_path / "a.jsonl")], found.append).run()
+    assert ("duplicate-key" in [one.rule.name for one in found]) is twice
+
+
 def test_a_row_that_breaks_a_rule_twice_is_told_once(tmp_path: Path) -> None:
     one, found = check(tmp_path / "a.jsonl", [said(Q, A), said(("user", "q"), ("assistant", "a"))])
     assert [finding.what for finding in found] == ["turn 1 is from 'user' (and 1 more)"]

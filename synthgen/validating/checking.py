@@ -143,7 +143,7 @@ class Check:
             found.extend(marks(row, kind.reads, chat=kind.name.startswith("chatml")))
         if kind.reads and (long := length(row, kind.reads, len(raw))) is not None:
             found.append(long)
-        if raw and raw.count(b'":') != len(row) and (key := _key_twice(row, raw)):
+        if raw and (key := _key_twice(row, raw)):
             found.append(("duplicate-key", f"the key {key!r} comes twice"))
         return found
 
@@ -209,7 +209,7 @@ def stamp(path: Path) -> tuple[int, int]:
 def breaks(kind: Kind, row: Mapping[str, Any], raw: bytes) -> list[Found]:
     """The faults of a row by itself; `raw` are its bytes, or none where it was made anew."""
     found = [one for one in kind.check(row, set()) if RULES[one[0]].level == "fault"]
-    if raw and raw.count(b'":') != len(row) and (key := _key_twice(row, raw)):
+    if raw and (key := _key_twice(row, raw)):
         found.append(("duplicate-key", f"the key {key!r} comes twice"))
     return found
 
@@ -231,9 +231,12 @@ def _is_other(one: Kind, kind: Kind, row: Mapping[str, Any]) -> bool:
 
 def _key_twice(row: Mapping[str, Any], raw: bytes) -> str | None:
     """A key that an object of the row has twice: of the values, readers take the last, or none."""
+    keys, spaced = raw.count(b'":'), b'" :' in raw  # as some writers have it, and nobody can count those
+    if keys == len(row) and not spaced:
+        return None
     try:
         # Quotes inside texts are escaped the same, so the bytes have more only where a key was overwritten.
-        if raw.count(b'":') <= orjson.dumps(row).count(b'":'):
+        if keys <= orjson.dumps(row).count(b'":') and not spaced:
             return None
     except orjson.JSONEncodeError:  # numbers past 64 bits, or nested too deep
         return None
