@@ -50,6 +50,13 @@ def test_what_a_turn_of_sharegpt_says_of_itself_is_read() -> None:
     assert "weights of turns" in open_format("sharegpt").loses(sample)
 
 
+@pytest.mark.parametrize("column", ["conversations", "messages"])
+def test_a_call_that_is_text_has_a_weight_too(column: str) -> None:
+    spoken = {"from": "function_call", "value": '{"name": "f", "arguments": {}}', "weight": 0, "tool_calls": ["odd"]}
+    _, (sample,) = read_row({column: [{"from": "human", "value": "q"}, spoken]})
+    assert sample.messages[-1] == Message("assistant", "", tool_calls=(ToolCall("f", {}),), weight=0)
+
+
 def test_a_second_label_is_counted() -> None:
     kto, (sample,) = read_row({"prompt": "q", "completion": "a", "kto_tag": True, "label": "sport"})
     assert kto.loses(sample) == ("column label",)

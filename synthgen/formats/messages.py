@@ -160,14 +160,11 @@ def read_message(turn: Any) -> Message:
     if not isinstance(turn, Mapping):
         raise ParseError("must be an object {role, content}")
     if is_call(speaker := _speaker(turn)):
-        return call_message(text_of(turn, body_of(turn), needed=True))
+        return call_message(text_of(turn, body_of(turn), needed=True), turn)
     role = role_of(speaker)
     calls = _calls(turn)
     if calls and role != "assistant":
         raise ParseError(f"a tool call of {shown(speaker)}; the assistant alone calls tools")
-    weight = turn.get("weight")
-    if weight is not None and (isinstance(weight, bool) or weight not in (0, 1)):
-        raise ParseError(f"weight must be 0 or 1, found {shown(weight)}")
     return Message(
         role,
         _content(turn, needed=not calls),
@@ -175,8 +172,15 @@ def read_message(turn: Any) -> Message:
         tool_call_id=(text_of(turn, "tool_call_id") or None) if role == "tool" else None,
         name=text_of(turn, "name") or None,
         reasoning=text_of(turn, "reasoning") or text_of(turn, "reasoning_content") or None,
-        weight=weight,
+        weight=_weight(turn),
     )
+
+
+def _weight(turn: Mapping[str, Any]) -> int | None:
+    weight: int | None = turn.get("weight")
+    if weight is not None and (isinstance(weight, bool) or weight not in (0, 1)):
+        raise ParseError(f"weight must be 0 or 1, found {shown(weight)}")
+    return weight
 
 
 def _speaker(turn: Mapping[str, Any]) -> Any:
@@ -188,8 +192,8 @@ def is_call(speaker: Any) -> bool:
     return isinstance(speaker, str) and speaker.lower() in ("function_call", "tool_call")
 
 
-def call_message(value: str) -> Message:
-    """The turn of calls in JSON, one or a list, perhaps after a thought."""
+def call_message(value: str, turn: Mapping[str, Any]) -> Message:
+    """The turn of calls in JSON, one or a list, perhaps after a thought; of the turn itself, its weight."""
     thought = THOUGHT.match(value)
     try:
         found = from_json(value[thought.end() :] if thought else value)
@@ -198,7 +202,7 @@ def call_message(value: str) -> Message:
     calls = tuple(call_of(item) for item in (found if isinstance(found, list) else [found]))
     if not calls:
         raise ParseError("a function_call without a call")
-    return Message("assistant", "", tool_calls=calls, reasoning=thought[1] if thought else None)
+    return Message("assistant", "", tool_calls=calls, reasoning=thought[1] if thought else None, weight=_weight(turn))
 
 
 def role_of(value: Any) -> Role:

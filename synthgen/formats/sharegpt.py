@@ -221,7 +221,7 @@ def read_turn(turn: Any, before: Sequence[Message]) -> list[Message]:
         raise ParseError(f"unknown speaker {shown(speaker)}; known are {known}") from None
     value = text_of(turn, body_of(turn, "value"), needed=True)
     if calls_tool:
-        return [call_message(value)]
+        return [call_message(value, turn)]
     calls = before[-1].tool_calls if role == "tool" and before else ()
     if len(calls) > 1 and (results := _results(value, len(calls))):
         return [Message("tool", text) for text in results]

@@ -157,7 +157,7 @@ def _unread_of_calls(turn: Mapping[str, Any]) -> Iterator[str]:
         return
     if turn.get("function_call"):
         yield "turn key function_call"
-    for call in calls:
+    for call in (call for call in calls if isinstance(call, Mapping)):  # a turn may say its calls elsewhere
         inner = call.get("function")
         parts = (call, inner) if isinstance(inner, Mapping) else (call,)
         yield from (f"call key {key}" for part in parts for key in part.keys() - _CALL_KEYS if part[key] is not None)
