@@ -7,6 +7,8 @@ from typing import Any
 import orjson
 
 from synthgen.formats.samples import FORMAT
+from synthgen.formats.turns import to_json
+from synthgen.rows.text import from_line
 from synthgen.types import Sample
 
 
@@ -20,15 +22,18 @@ def dump(sample: Sample | None, detail: str = "") -> bytes:
     body: dict[str, Any] = {"sample": None if sample is None else row(sample)}
     if detail:
         body["detail"] = detail
-    return orjson.dumps(body)
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError:  # whole numbers beyond 64 bits
+        return to_json(body).encode()
 
 
 def parse(body: bytes) -> tuple[dict[str, Any] | None, str]:
     """(row or None, detail) of a stored body."""
-    found = orjson.loads(body)
+    found = from_line(body)
     return found["sample"], found.get("detail", "")
 
 
 def load(body: bytes) -> Sample:
     """The sample of a stored body that has one."""
-    return FORMAT.read(orjson.loads(body)["sample"])
+    return FORMAT.read(from_line(body)["sample"])

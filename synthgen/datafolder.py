@@ -15,7 +15,7 @@ from synthgen import output
 from synthgen.dedup import cjk_share
 from synthgen.errors import UsageError
 from synthgen.formats import Format
-from synthgen.formats.card import OURS, folder_card
+from synthgen.formats.card import OURS, folder_card, registry
 from synthgen.formats.splits import REST, Splitter, prompt_of
 from synthgen.formats.write import write_bytes, write_splits
 from synthgen.formats.written import Written
@@ -40,14 +40,16 @@ class Made:
     entries: tuple[str, ...]
 
 
-def check_folder(folder: Path) -> None:
-    """Raises UsageError where it is no place for a data set: what others made would be lost."""
+def check_folder(folder: Path, into: Format, shares: Iterable[str]) -> None:
+    """Raises UsageError where it is no place for a data set with these splits: what others made would be lost."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file; give -o the name of a folder")
     if output.is_run(folder):
         raise UsageError(f"{folder}: is a run folder, which has its own files; give another -o")
-    if (folder / _CARD).exists() and OURS not in _texts(front_matter(folder / _CARD).get("tags")):
-        raise UsageError(f"{folder / _CARD}: is not of synthgen's making; move it away, or give another folder")
+    if OURS not in _texts(front_matter(folder / _CARD).get("tags")):
+        for path in (folder / _CARD, *_paths(folder, into, shares).values()):
+            if path.exists():
+                raise UsageError(f"{path}: is not of synthgen's making; move it away, or give another folder")
     _registry(folder)
 
 
@@ -67,8 +69,7 @@ def write_folder(
 
     CannotCarryError as in `write_splits`, and nothing is left then.
     """
-    suffix = Path(into.file_name).suffix
-    paths = {split: folder / f"{split}{suffix}" for split in (REST, *shares)}
+    paths = _paths(folder, into, shares)
     by_hash, splitter, was_there = splitter is None, splitter or Splitter(shares), folder.exists()
     asked: dict[int, str] = {}  # by the first samples, which tell the language
 
@@ -87,19 +88,20 @@ def write_folder(
     kept = {split: one for split, one in written.items() if one.rows} or {REST: written[REST]}
     former = _written_before(folder)
     name = re.sub(r"[^\w.-]", "_", folder.resolve().name) or "data"
-    registry = {entry: one for entry, one in _registry(folder).items() if not _is_ours(one, entry, name)}
-    entries = [name if split == REST else f"{name}_{split}" for split in kept]
-    told = [into.dataset_info(one.path.name, one.columns) for one in kept.values()]
-    ours = {one: entry for one, entry in zip(entries, told, strict=True) if entry is not None}
-    registry |= ours
+    entries = {entry: one for entry, one in _registry(folder).items() if not _is_ours(one, entry, name)}
+    told = {split: into.dataset_info(one.path.name, one.columns) for split, one in kept.items() if one.rows}
+    ours = {name if split == REST else f"{name}_{split}": one for split, one in told.items() if one is not None}
+    entries |= ours
     files = [one.path.name for one in kept.values()]
-    if registry or (folder / _REGISTRY).exists():
-        write_bytes(folder / _REGISTRY, (json.dumps(registry, indent=2, ensure_ascii=True) + "\n").encode())
+    if entries or (folder / _REGISTRY).exists():
+        write_bytes(folder / _REGISTRY, registry(entries))
         files.append(_REGISTRY)
     card = _card(folder, into, kept, written, source, command, "".join(asked.values()), by_hash=by_hash)
     write_bytes(folder / _CARD, card.encode())
     empty = tuple(split for split in paths if split not in kept)
-    removed = tuple(one for one in former if one not in files)
+    stale = [name for name in former if name not in files]  # what an earlier export put there
+    stale += [paths[split].name for split in empty if paths[split].exists()]
+    removed = tuple(dict.fromkeys(stale))
     for one in removed:
         (folder / one).unlink(missing_ok=True)
     return Made(written, (*files, _CARD), empty, len(splitter.moved), removed, tuple(ours))
@@ -111,6 +113,11 @@ def _written_before(folder: Path) -> list[str]:
     files = [one for config in configs if isinstance(config, dict) for one in config.get("data_files") or []]
     names = [one.get("path") for one in files if isinstance(one, dict)]
     return [name for name in _texts(names) if Path(name).name == name and (folder / name).is_file()]
+
+
+def _paths(folder: Path, into: Format, shares: Iterable[str]) -> dict[str, Path]:
+    """The file of each split, train first."""
+    return {split: folder / f"{split}{Path(into.file_name).suffix}" for split in (REST, *shares)}
 
 
 def _is_ours(entry: Any, name: str, ours: str) -> bool:

@@ -54,7 +54,7 @@ def finish(folder: Path, about: About, note: Callable[[str], None], *, served: i
     for name in about.former:
         if name not in written and name in formats():  # what an earlier command wrote here has other rows, or fewer
             (folder / formats()[name].file_name).unlink(missing_ok=True)
-    info = dataset_info({name: (w.path.name, w.columns) for name, w in written.items()})
+    info = dataset_info({name: (w.path.name, w.columns) for name, w in written.items() if w.rows})
     write_bytes(folder / "dataset_info.json", info)
     text = card(
         title=f"{about.recipe} ({about.lang})",

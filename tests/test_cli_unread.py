@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command import synthgen
+
+from synthgen.cli import run
 
 GOOD = {"instruction": "q", "input": "", "output": "a"}
 
@@ -153,3 +156,16 @@ def test_a_mix_says_what_it_could_not_read_and_counts_it(tmp_path: Path) -> None
     again = synthgen("run", "job.yaml", cwd=tmp_path)
     assert again.returncode == 0
     assert len(rows(run / "rejected.jsonl")) == 2
+
+
+def test_a_folder_that_may_not_be_looked_into_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refused)  # as for all but root, in a folder without the right to enter it
+    assert run(["export", f"{tmp_path}/a.jsonl", "--to", "alpaca", "-o", f"{tmp_path}/b.jsonl"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path}/")
+    assert "permission denied" in line

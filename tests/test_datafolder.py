@@ -164,6 +164,7 @@ def test_a_split_without_rows_has_no_file_and_what_it_lost_is_counted(tmp_path: 
     assert made.splits["train"].left_out == {"text without turns": 1}
     nothing = write_folder(tmp_path / "e", open_format("alpaca"), lambda: [], {"test": 0.5}, source=tmp_path)
     assert (nothing.empty, nothing.splits["train"].rows) == (("test",), 0)
+    assert nothing.files == ("train.jsonl", "README.md")
     assert front((tmp_path / "e" / "README.md").read_text("utf-8"))["configs"][0]["data_files"] == [
         {"split": "train", "path": "train.jsonl"}
     ]
@@ -232,13 +233,14 @@ def test_what_others_made_stays(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "data/README.md: is not of synthgen's making; move it away" in done.stderr
     assert (folder / "README.md").read_text("utf-8") == "# Somebody's own\n"
-    (folder / "README.md").unlink()
+    for ours in ("README.md", "train.jsonl", "test.jsonl"):
+        (folder / ours).unlink()
     for bad in ("[1]", "{", "\xff"):
         (folder / "dataset_info.json").write_text(bad, "latin-1")
         with pytest.raises(UsageError, match="is no registry of LLaMA-Factory; move it away"):
-            check_folder(folder)
+            check_folder(folder, open_format("alpaca"), SHARES)
     with pytest.raises(UsageError, match="is a file; give -o the name of a folder"):
-        check_folder(tmp_path / "a.jsonl")
+        check_folder(tmp_path / "a.jsonl", open_format("alpaca"), SHARES)
 
 
 @pytest.mark.parametrize(
@@ -437,3 +439,20 @@ def test_files_that_are_called_after_splits_stay_splits(tmp_path: Path) -> None:
     write_rows(source / "more.jsonl", [alpaca(50)])
     out = result(synthgen("export", "source", "--to", "messages", "-o", "e/", "--json", cwd=tmp_path))
     assert out["splits"] == {"train": 41}
+
+
+def test_files_of_others_are_not_written_over_and_files_of_ours_do_not_stay_behind(tmp_path: Path) -> None:
+    folder, into = tmp_path / "d", open_format("alpaca")
+    folder.mkdir()
+    write_rows(folder / "test.jsonl", [alpaca(1)])
+    with pytest.raises(UsageError, match=r"test.jsonl: is not of synthgen's making; move it away"):
+        check_folder(folder, into, SHARES)
+    check_folder(folder, into, {"dev": 0.1})
+    (folder / "test.jsonl").unlink()
+    many, one = [Sample(said(f"q {n}", "a")) for n in range(50)], [Sample(said("q", "a"))]
+    assert (write_folder(folder, into, lambda: many, SHARES, source=tmp_path).splits["test"].path).exists()
+    check_folder(folder, into, SHARES)
+    made = write_folder(folder, into, lambda: one, SHARES, source=tmp_path)
+    assert sorted(file.name for file in folder.glob("*.jsonl")) == [
+        f"{split}.jsonl" for split in made.splits if split not in made.empty
+    ]

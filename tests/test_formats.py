@@ -442,6 +442,22 @@ def test_messages_read_what_is_around() -> None:
     assert "reasoning" not in written["messages"][-1]  # the API refuses keys that it does not know
 
 
+def test_what_a_call_has_no_place_for_is_counted() -> None:
+    messages = open_format("messages")
+    function = {"name": "f", "arguments": "{}", "strict": True}
+    calls = [{"id": "c1", "index": 0, "type": "function", "function": function}]
+    asked = {"role": "user", "content": "q", "tool_call_id": "c0"}
+    answered = [{"role": "tool", "tool_call_id": "c1", "content": "1"}, {"role": "assistant", "content": "a"}]
+    calling = {"role": "assistant", "content": None, "tool_calls": calls, "function_call": {"name": "g"}}
+    sample = messages.read({"messages": [asked, calling, *answered]})
+    keys = ("call key index", "call key strict", "turn key function_call", "turn key tool_call_id")
+    assert messages.loses(sample) == keys
+    (written,) = through(messages, sample)
+    assert written["messages"][0] == {"role": "user", "content": "q"}
+    with pytest.raises(ParseError, match=r"turn 1: a tool call of 'user'; the assistant alone calls tools"):
+        messages.read({"messages": [{**asked, "tool_calls": calls}, *answered]})
+
+
 @pytest.mark.parametrize(
     ("turn", "words"),
     [

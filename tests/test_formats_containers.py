@@ -7,6 +7,8 @@ import json
 import subprocess
 import sys
 import tempfile
+from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -222,10 +224,12 @@ def test_a_disk_that_is_full_is_told_by_tables_too(tmp_path: Path, monkeypatch: 
 
     from synthgen.errors import StoreError
 
-    monkeypatch.setattr(module, "TemporaryFile", lambda **_: Path("/dev/full").open("wb", buffering=0))  # noqa: SIM115
-    with pytest.raises(StoreError, match=r"a.parquet: cannot be written: disk full"):
-        write_samples([PLAIN], open_format("alpaca"), tmp_path / "a.parquet")
-    assert list(tmp_path.iterdir()) == []
+    for buffer in (0, 16):  # what is in the buffer is tried again when it is closed
+        opened = partial(Path("/dev/full").open, "wb", buffering=buffer)
+        monkeypatch.setattr(module, "TemporaryFile", lambda opened=opened, **_: opened())
+        with pytest.raises(StoreError, match=r"a.parquet: cannot be written: disk full"):
+            write_samples([PLAIN], open_format("alpaca"), tmp_path / "a.parquet")
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_memory_stays_flat(tmp_path: Path) -> None:
@@ -275,3 +279,23 @@ def test_the_message_keys_of_other_rows_are_not_taken_for_nulls(tmp_path: Path) 
     samples = [Sample(turns), PLAIN]
     path = write_samples(samples, open_format("messages"), tmp_path / "a.parquet").path
     assert rows_of(path)[1]["messages"] == [{"role": m.role, "content": m.content} for m in PLAIN.messages]
+
+
+def test_maps_and_categories_of_types_that_json_lacks_are_kept_as_text(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    from synthgen import bodies
+
+    day = date(2024, 1, 2)
+    odd = {
+        "map": pa.array([[("k", day)]], pa.map_(pa.string(), pa.date32())),
+        "pair": pa.array([[day, day]], pa.list_(pa.date32(), 2)),
+        "category": pa.array([day]).dictionary_encode(),
+    }
+    table = pa.table({"instruction": ["q"], "output": ["a"], **odd})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    (sample,) = read_samples(tmp_path / "a.parquet")
+    (kept,) = read_samples(write_samples([sample], open_format("samples"), tmp_path / "s.jsonl").path)
+    wanted = {"map": [["k", "2024-01-02"]], "pair": ["2024-01-02"] * 2, "category": "2024-01-02"}
+    assert kept.meta["columns"] == bodies.load(bodies.dump(sample)).meta["columns"] == wanted

@@ -178,6 +178,13 @@ def test_a_full_disk_is_told_while_writing(tmp_path: Path, monkeypatch: pytest.M
             write_bytes(tmp_path / "a.jsonl", b"x" * size)
 
 
+def test_links_in_a_circle_are_told(tmp_path: Path) -> None:
+    for one, other in (("a.jsonl", "b.jsonl"), ("b.jsonl", "a.jsonl")):
+        (tmp_path / one).symlink_to(other)
+    with pytest.raises(StoreError, match=r"a.jsonl: cannot be written: .*links; choose another place"):
+        write_samples([PLAIN], ALPACA, tmp_path / "a.jsonl")
+
+
 def test_a_folder_in_the_way_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").mkdir()
     with pytest.raises(StoreError, match="cannot be written"):

@@ -73,7 +73,7 @@ def test_a_card_says_which_files_are_the_data(tmp_path: Path, front: str, wanted
         ("configs: [{data_files: /etc/passwd}]", "its README.md names /etc/passwd, which lies elsewhere"),
         ("configs: [{config_name: x, data_files: a.jsonl}, {config_name: y, data_files: a.jsonl}]", "has the configs x, y, none"),
         ("configs: [{data_files: picture.png}]", "picture.png: cannot read rows from this kind of file; it takes .jsonl"),
-        ("configs: [{", "README.md: its front matter is not YAML; fix it, or give the files themselves"),
+        ("configs: [{", "README.md: its front matter is not YAML (while parsing"),
         ("date: 2024-99-99", "README.md: its front matter is not YAML"),
     ],
 )  # fmt: skip

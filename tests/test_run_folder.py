@@ -17,7 +17,7 @@ from synthgen.inputs import instructions
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the embedded model with every format."""
     home = tmp_path_factory.mktemp("folder")
-    formats = "alpaca,sharegpt,messages,samples"
+    formats = "alpaca,sharegpt,messages,samples,text"
     done = synthgen("generate", "self-instruct", "--count", "12", "--format", formats, "--out", "run", cwd=home)
     assert done.returncode == 0, done.stderr
     return home / "run"
@@ -44,6 +44,8 @@ def test_datasets_loads_the_folder(run_folder: Path, tmp_path: Path, monkeypatch
 def test_the_registry_names_every_file_with_its_columns(run_folder: Path) -> None:
     text = (run_folder / "dataset_info.json").read_text(encoding="ascii")
     info = json.loads(text)
+    assert (run_folder / "text.jsonl").read_bytes() == b""
+    assert list(info) == ["alpaca", "sharegpt", "messages"]  # LLaMA-Factory stops at an entry whose file has no column
     assert info["alpaca"]["file_name"] == "alpaca.jsonl"
     assert info["alpaca"]["columns"] == {"prompt": "instruction", "query": "input", "response": "output"}
     assert info["sharegpt"]["formatting"] == "sharegpt"

@@ -50,6 +50,7 @@ CASES: dict[str, Sequence[Row] | bytes] = {
     "half-pair": b'{"text": "a"}\n{"text": "\\ud800"}\n',
     "duplicate-key": b'{"text": "a"}\n{"text": "b", "text": "c"}\n',
     "no-rows": b"",
+    "unknown-columns": [{"data": [alpaca()]}],
     "nan": b'{"text": "a", "score": 1}\n{"text": "b", "score": NaN}\n',
     "nul": [{"text": "a"}, {"text": "b\0"}],
     "long-line": b'{"text": "a"}\n{"text": "' + b"b" * 8_000_001 + b'"}\n',
@@ -85,6 +86,7 @@ CASES: dict[str, Sequence[Row] | bytes] = {
     "last-turn": [talk(U, S), talk(U)],
     "two-systems": [said(Q, A, system=""), said(("system", "s"), Q, A, system="t")],
     "call-order": [said(Q, CALL, RESULT, A), said(Q, A, RESULT, A)],
+    "last-call": [said(Q, CALL, RESULT, A), said(Q, CALL)],
     "call-json": [said(Q, CALL, RESULT, A), said(Q, ("function_call", "f()"), RESULT, A)],
     "arguments-text": [said(Q, A), said(Q, ("function_call", '{"name": "f", "arguments": "{}"}'), RESULT, A)],
     "arguments-object": [talk(U, S), talk(U, called({"x": 1}), {"role": "tool", "content": "1", "tool_call_id": "c1"}, S)],
@@ -214,6 +216,21 @@ def test_a_rule_says_what_a_trainer_does_that_reads_the_format(tmp_path: Path) -
         assert (not rule.effects) if rule.level == "note" else True
 
 
+@pytest.mark.parametrize(
+    ("row", "twice"),
+    [
+        ('{"text" : "a", "text" : "b"}', True),
+        ('{"text": "a", "x" : {"y": 1, "y" : 2}}', True),
+        ('{"text" : "he said \\" : yes", "x" : 1}', False),
+    ],
+)
+def test_a_key_twice_is_found_however_the_colons_stand(tmp_path: Path, row: str, twice: bool) -> None:
+    (tmp_path / "a.jsonl").write_text(f"{row}\n")
+    found: list[Finding] = []
+    Validation([str(tmp_path / "a.jsonl")], found.append).run()
+    assert ("duplicate-key" in [one.rule.name for one in found]) is twice
+
+
 def test_a_row_that_breaks_a_rule_twice_is_told_once(tmp_path: Path) -> None:
     one, found = check(tmp_path / "a.jsonl", [said(Q, A), said(("user", "q"), ("assistant", "a"))])
     assert [finding.what for finding in found] == ["turn 1 is from 'user' (and 1 more)"]
@@ -282,6 +299,15 @@ def test_chatml_is_known_by_its_first_turn(tmp_path: Path) -> None:
     text = "<|im_start|>user\nq<|im_end|>"
     assert check(tmp_path / "a.jsonl", [{"text": text}])[0].kind == KINDS["chatml"]
     assert [one.rule.name for one in check(tmp_path / "b.jsonl", [{"text": f"Say {text}"}])[1]] == ["control-token"]
+
+
+def test_the_assistant_alone_calls_tools(tmp_path: Path) -> None:
+    rows = [talk(U, S), talk({**called(), "role": "user"}, {"role": "tool", "content": "1", "tool_call_id": "c1"}, S)]
+    _, found = check(tmp_path / "a.jsonl", rows)
+    assert [(one.line, one.rule.name) for one in found if one.rule.level == "fault"] == [
+        (2, "call-shape"),
+        (2, "turn-type"),
+    ]
 
 
 def test_escaped_marks_are_marks(tmp_path: Path) -> None:

@@ -88,6 +88,8 @@ def test_what_is_repaired_is_told_with_its_line(tmp_path: Path, name: str) -> No
         (b'{"text": "b"} # note', [{"text": "b"}], "what stood after the row is cut: '# note'"),
         (b'{"text": "b"}{"text": "c"}', [{"text": "b"}, {"text": "c"}], "2 rows were on the line"),
         (b'{"text": "b", "x": NaN}', [{"text": "b"}], "x is cut, as no other row has it: null"),
+        (b'{"text": "b", "x": -1e999}', [{"text": "b"}], "-1e999 is now null"),
+        (b'{"text": "b", "x": 1' + b"0" * 400 + b"}", [{"text": "b"}], "10000000000000000000 is now null"),
         (b'{"text": "b"', [], "not-json: not JSON (unexpected end of data at column 13)"),
         (b'{"text": "b"}{"text": ', [], "not-json: not JSON (unexpected content after document at column 14)"),
         (b'{"text": "\xff"}', [], "not-utf8: not UTF-8 (byte 0xFF at byte 11 of the line)"),

@@ -10,6 +10,7 @@ import pytest
 from command import write_rows
 from test_validate import CALL, RESULT, A, Q, alpaca, called, said, talk
 
+from synthgen.errors import UsageError
 from synthgen.formats import formats, open_format
 from synthgen.formats.card import dataset_info
 from synthgen.validating.checking import Finding
@@ -120,6 +121,20 @@ def test_a_stray_file_is_told_unless_the_card_names_the_data(tmp_path: Path, hub
     assert len(loaded) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "rule"),
+    [
+        ("b.parquet", b"PAR1", "unreadable"),
+        ("b.jsonl", b'{"instruction": \n', "not-json"),
+        ("b.jsonl.gz", b"{", "unreadable"),
+    ],
+)
+def test_a_file_of_which_nothing_can_be_read_is_a_fault(tmp_path: Path, name: str, data: bytes, rule: str) -> None:
+    write_rows(tmp_path / "a.jsonl", [alpaca()])
+    (tmp_path / name).write_bytes(data)
+    assert [(where, found) for where, found, _ in found_in(tmp_path) if found != "compressed"] == [(f"{name}:1", rule)]
+
+
 def test_where_a_file_is_named_after_a_split_no_other_is_loaded(tmp_path: Path, hub_offline: Any) -> None:
     write_rows(tmp_path / "train.jsonl", [alpaca()])
     (tmp_path / "report.json").write_text('{"rows": 2}')
@@ -146,3 +161,21 @@ def test_the_entries_that_we_write_fit_the_files_that_we_write(tmp_path: Path, n
     data = dataset_info({name: (written.path.name, written.columns)})
     (tmp_path / "dataset_info.json").write_bytes(data)
     assert [one for one in found_in(tmp_path) if one[1].startswith("registry")] == []
+
+
+def test_an_entry_may_name_a_folder_of_files(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    for name in ("a.jsonl", "b.jsonl"):
+        write_rows(tmp_path / "parts" / name, [alpaca(output=3, system="s")])
+    (tmp_path / "dataset_info.json").write_text(json.dumps({"mine": {"file_name": "parts"}}))
+    found = [(where, rule) for where, rule, _ in found_in(tmp_path)]
+    assert [where for where, rule in found if rule == "no-output"] == ["parts/a.jsonl:1", "parts/b.jsonl:1"]
+    assert found.count(("dataset_info.json:1", "registry-unread")) == 2
+
+
+def test_a_registry_of_other_places_leaves_the_files_of_the_folder_to_be_checked(tmp_path: Path) -> None:
+    (tmp_path / "dataset_info.json").write_text(json.dumps({"theirs": {"hf_hub_url": "a/b"}}))
+    write_rows(tmp_path / "a.jsonl", [alpaca(output=3)])
+    assert [(where, rule) for where, rule, _ in found_in(tmp_path)] == [("a.jsonl:1", "no-output")]
+    with pytest.raises(UsageError, match=r"names no file that is here; give the files themselves"):
+        found_in(tmp_path / "dataset_info.json")

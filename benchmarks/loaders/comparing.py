@@ -188,5 +188,14 @@ def aligned(
 
 
 def _is_of(sample: Sample, row: Mapping[str, Any]) -> bool:
-    said = [turn.content.strip() for turn in sample.messages if turn.role in ("user", "assistant")]
-    return all(text in row.get("chosen", row)["text"] for text in said)
+    text, place = row.get("chosen", row)["text"], 0
+    said = [turn.content.strip() for turn in sample.messages if turn.role in ("system", "user", "assistant")]
+    for part in (*(json.dumps(_name(tool), ensure_ascii=False) for tool in sample.tools), *said):
+        place = text.find(part, 0 if sample.messages[0].content.strip() == part else place)
+        if place < 0:
+            return False
+    return True
+
+
+def _name(tool: Mapping[str, Any]) -> str:
+    return str(tool.get("function", tool)["name"])

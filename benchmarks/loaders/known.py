@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from synthgen.formats.turns import calls_tools
+import re
+
+from synthgen.formats.turns import calls_tools, to_json
 from synthgen.types import Sample
+
+_FRACTION = re.compile(r"\d+\.\d+(?:e[+-]?\d+)?|\d+e[+-]?\d+")
 
 
 def known(reader: str, name: str, sample: Sample, what: str) -> str | None:
@@ -16,7 +20,14 @@ def known(reader: str, name: str, sample: Sample, what: str) -> str | None:
         return "calls are trained as plain text"
     if reader == "ms-swift" and name == "sharegpt" and what == "dropped" and _thinks_or_calls_twice(sample):
         return "a turn with a thought or several calls is dropped"
+    if reader == "ms-swift" and name == "messages" and what in ("a call", "what is trained") and _long_fraction(sample):
+        return "numbers in arguments are rounded to ten digits"
     return None
+
+
+def _long_fraction(sample: Sample) -> bool:
+    said = to_json([[call.arguments for call in turn.tool_calls] for turn in sample.messages])
+    return any(sum(map(str.isdigit, number.split("e")[0])) > 9 for number in _FRACTION.findall(said))
 
 
 def known_stop(reader: str, name: str, samples: list[Sample]) -> str | None:

@@ -122,6 +122,9 @@ def _refused(error: OSError) -> int:
     if error.errno == errno.ENAMETOOLONG:
         fault(f"{str(error.filename)[:80]}…: the name is too long for a file; give a shorter one")
         return UsageError.exit_code
+    if error.errno == errno.EACCES and error.filename is not None:
+        fault(f"{error.filename}: permission denied; make it readable, and the folders above it (chmod +rx)")
+        return UsageError.exit_code
     if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename is not None:
         raise error
     fault("the disk that takes what is printed here is full; free some space and give the same command again")

@@ -182,14 +182,15 @@ def _to_folder(
 
     shares = read_shares(splits)
     kept = {} if shares or samples is not reading else kept_splits(path)
-    check_folder(out)
+    shares = {split: 0.0 for split in kept.values() if split != REST} or shares
+    check_folder(out, into, shares)
     if push:
         hub.check_push(push)
     made = write_folder(
         out,
         into,
         samples.__iter__,
-        {split: 0.0 for split in kept.values() if split != REST} or shares,
+        shares,
         source=path,
         splitter=KeptSplits(kept, lambda: samples.where) if kept else None,
         strict=strict,
@@ -251,7 +252,7 @@ def _tell(files: list[Written], reading: SampleReader) -> dict[str, Any]:
     for one in files:
         for line in one.notes:
             note(line if len(files) == 1 else f"{one.path}: {line}")
-    unread = {"count": reading.unread, "first": reading.first}
+    unread = {"count": reading.unread, "first": [str(fault) for fault in reading.first]}
     mapped = sum((Counter(one.mapped) for one in files), Counter[str]())
     told = {"left_out": dict(left), "left_out_at": places, "lost": dict(lost), "mapped": dict(mapped)}
     return {**told, "unread": unread, "others": dict(reading.others)}

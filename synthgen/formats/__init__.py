@@ -129,8 +129,8 @@ def read_samples(source: str | Path, format_name: str | None = None) -> Iterator
     A row at fault is a UsageError with its `file:line`.
     """
 
-    def refuse(line: str) -> None:
-        raise UsageError(line)
+    def refuse(fault: Fault) -> None:
+        raise UsageError(str(fault))
 
     return (sample for _, sample in _samples(source, format_name, refuse, Counter()))
 
@@ -138,7 +138,7 @@ def read_samples(source: str | Path, format_name: str | None = None) -> Iterator
 class SampleReader:
     """The same as often as it is iterated over; a row at fault is counted and told, and those after it are read.
 
-    What is counted is that of the last pass: `unread` rows, the `first` of them as lines, `most` at the most, and
+    What is counted is that of the last pass: `unread` rows, the `first` of them, `most` at the most, and
     `others`, rows of other formats than the first row's, by name. `where` is the `file:line` of the sample at hand.
     UsageError where no row can be read. `strict`: UnreadableError at the end where any could not.
     """
@@ -147,7 +147,7 @@ class SampleReader:
         self, source: str | Path, *, strict: bool = False, most: int = MOST_TOLD, names: Mapping[str, str] | None = None
     ) -> None:
         """`names`: what columns are to be called, by the names that they have in the source."""
-        self.unread, self.first, self.others = 0, list[str](), Counter[str]()
+        self.unread, self.first, self.others = 0, list[Fault](), Counter[str]()
         self.where, self._names = "", names or {}
         self.source, self._strict, self._most = source, strict, most
 
@@ -163,15 +163,15 @@ class SampleReader:
             rest = "nothing was written, leave --strict out to write the rest"
             raise UnreadableError(f"{self.source}: {_rows(self.unread)} cannot be read; {rest}")
 
-    def _tell(self, line: str) -> None:
+    def _tell(self, fault: Fault) -> None:
         self.unread += 1
         if len(self.first) < self._most:
-            self.first.append(line)
+            self.first.append(fault)
 
     def lines(self) -> Iterator[str]:
         """What a user should know of the last pass."""
         told = self.first[:MOST_TOLD]
-        yield from told
+        yield from map(str, told)
         if self.unread > len(told):
             yield f"{self.source}: {_rows(self.unread - len(told))} more cannot be read"
         for name, count in self.others.items():
@@ -185,7 +185,7 @@ def _rows(count: int) -> str:
 def _samples(
     source: str | Path,
     format_name: str | None,
-    at_fault: Callable[[str], None],
+    at_fault: Callable[[Fault], None],
     others: Counter[str],
     names: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[str, Sample]]:
@@ -194,7 +194,7 @@ def _samples(
     absent = set((names or {}).values())
     for row in scan_rows(source):
         if isinstance(row, Fault):
-            at_fault(str(row))
+            at_fault(row)
             continue
         absent -= row.fields.keys() if absent else set()
         fields = renamed(row.fields, names) if names else row.fields
@@ -202,7 +202,7 @@ def _samples(
             known = (named, samples_in(canonical(fields), named)) if named else None
             member, samples = known or read_row(fields, usual)
         except ParseError as error:
-            at_fault(f"{row.where}: {error}")
+            at_fault(Fault(row.where, str(error)))
             continue
         usual = usual or member
         if member is not usual and not any({member.name, usual.name} <= kin for kin in _KIN):

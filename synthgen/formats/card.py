@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
+from typing import Any
 
 from synthgen.formats import open_format
 
@@ -35,7 +36,12 @@ def dataset_info(files: Mapping[str, tuple[str, Sequence[str]]]) -> bytes:
     """
     entries = {name: open_format(name).dataset_info(file, columns) for name, (file, columns) in files.items()}
     told = {name: entry for name, entry in entries.items() if entry is not None}
-    return (json.dumps(told, indent=2, ensure_ascii=True) + "\n").encode()
+    return registry(told)
+
+
+def registry(entries: Mapping[str, Any]) -> bytes:
+    """The bytes of `dataset_info.json` with these entries."""
+    return (json.dumps(entries, indent=2, ensure_ascii=True) + "\n").encode()
 
 
 def size_category(rows: int) -> str:
@@ -74,10 +80,7 @@ def card(
         lines += _table("From answers to samples", ("step", "samples"), [(step, f"{n:,}") for step, n in waterfall])
     if seeds:
         lines += _table("Sources and their licences", ("source", "licence"), seeds)
-    lines += ["What models write may be bound by the terms of the models as well.", ""]
-    if command:
-        lines += ["## Made with", "", *(f"    {line}" for line in _bare(command).splitlines()), ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_end(command, synthetic=True)])
 
 
 def folder_card(
@@ -108,11 +111,12 @@ def folder_card(
     if lost:
         counts = [(what, f"{number:,}") for what, number in lost.items()]
         lines += _table("Not carried by the format", ("what", "samples"), counts)
-    if "synthetic" in tags:
-        lines += ["What models write may be bound by the terms of the models as well.", ""]
-    if command:
-        lines += ["## Made with", "", *(f"    {line}" for line in _bare(command).splitlines()), ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_end(command, synthetic="synthetic" in tags)])
+
+
+def _end(command: str, *, synthetic: bool) -> list[str]:
+    made = ["## Made with", "", *(f"    {line}" for line in _bare(command).splitlines()), ""] if command else []
+    return [*(["What models write may be bound by the terms of the models as well.", ""] if synthetic else []), *made]
 
 
 def _front(

@@ -11,11 +11,11 @@ from synthgen.formats.messages import FORMAT as MESSAGES
 from synthgen.formats.messages import tools_text
 from synthgen.formats.pairs import alone, answered, label_fault, label_loses, unpaired
 from synthgen.formats.preference import answer_of, prompt_and_answer, prompt_of, system_read
-from synthgen.formats.turns import meta_of, noted, tools_of
+from synthgen.formats.turns import meta_of, noted, tools_of, unread
 from synthgen.types import Sample
 
 _PROMPTS = ("prompt", "question", "query", "problem", "instruction")
-_OWN = frozenset({"completion", "label", "tools"})
+_OWN = frozenset({"completion", "tools"})
 _OTHERS = frozenset({"chosen", "preferred_output", "messages", "conversations"})  # columns of other formats
 
 
@@ -38,7 +38,8 @@ class KTO:
         prompt = prompt_of(row, column) if column else []
         if not column:
             prompt, completion = completion[:-1], completion[-1:]
-        meta = noted(meta_of(row, _OWN | {tag, column} | system_read(row, prompt)), *spelling(row, tag))
+        meta = meta_of(row, _OWN | {tag, column} | system_read(row, prompt))
+        meta = noted(meta | unread(row.get(column), row.get("completion")), *spelling(row, tag))
         return answered(Sample(label=label, tools=tools_of(row), meta=meta), prompt, completion)
 
     def apart(self, sample: Sample) -> tuple[Sample, ...]:

@@ -32,7 +32,8 @@ class Labelled:
         tag = tag_column(row) or self._tag
         label = label_of(row, tag)
         sample = self._base.read({key: value for key, value in row.items() if key != tag})
-        return replace(sample, label=label, meta=noted(sample.meta, *spelling(row, tag)))
+        second = () if sample.label is None else ("column label",)  # beside kto_tag
+        return replace(sample, label=label, meta=noted(sample.meta, *spelling(row, tag), *second))
 
     def apart(self, sample: Sample) -> tuple[Sample, ...]:
         return unpaired(sample)

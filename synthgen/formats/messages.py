@@ -31,28 +31,17 @@ from synthgen.types import Message, Role, Sample, ToolCall
 _OWN = frozenset({"messages", "tools", "label"})
 _OTHERS = frozenset({"meta", "rejected", "rejected_response", "rejected_messages"})  # columns of other formats
 _KEEPS = frozenset({"weights of turns", "names of speakers"})
-TURN_KEYS = frozenset(
-    {"role", "content", "tool_calls", "tool_call_id", "name", "reasoning", "reasoning_content", "weight"}
-    | {"function_call", "from", "value", "text"}
-)
+TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_RESULTS = ("tool", "function", "observation", "observations", "function_response", "tool_response", "ipython", "工具")
 # OpenAI's names, ShareGPT's, and what others call the same speakers.
 _SPEAKERS: dict[Role, tuple[str, ...]] = {
     "system": ("system", "developer", "系统"),
-    "user": ("user", "human", "用户"),
+    "user": ("user", "human", "prompter", "用户"),
     "assistant": ("assistant", "gpt", "chatgpt", "bing", "bard", "bot", "ai", "model", "助手", "助理"),
-    "tool": (
-        "tool",
-        "function",
-        "observation",
-        "observations",
-        "function_response",
-        "tool_response",
-        "ipython",
-        "工具",
-    ),
+    "tool": _RESULTS,
 }
 # LLaMA-Factory cuts the thought off by exactly this spacing, and stops at any other.
-_THOUGHT = re.compile(r"<think>\n(.*?)\n</think>\n\n", re.DOTALL)
+THOUGHT = re.compile(r"<think>\n(.*?)\n</think>\n\n", re.DOTALL)
 _ROLES = {name: role for role, names in _SPEAKERS.items() for name in names}
 
 
@@ -73,7 +62,7 @@ class Messages:
             read_messages(row.get("messages")),
             tools=tools_of(row),
             label=label if isinstance(label, bool) else None,
-            meta={**meta_of(row, own), **unread(row.get("messages"), known=TURN_KEYS)},
+            meta={**meta_of(row, own), **unread(row.get("messages"))},
         )
 
     def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:
@@ -170,21 +159,27 @@ def read_message(turn: Any) -> Message:
     if not isinstance(turn, Mapping):
         raise ParseError("must be an object {role, content}")
     if is_call(speaker := _speaker(turn)):
-        return call_message(text_of(turn, body_of(turn), needed=True))
+        return call_message(text_of(turn, body_of(turn), needed=True), turn)
     role = role_of(speaker)
     calls = _calls(turn)
-    weight = turn.get("weight")
-    if weight is not None and (isinstance(weight, bool) or weight not in (0, 1)):
-        raise ParseError(f"weight must be 0 or 1, found {shown(weight)}")
+    if calls and role != "assistant":
+        raise ParseError(f"a tool call of {shown(speaker)}; the assistant alone calls tools")
     return Message(
         role,
         _content(turn, needed=not calls),
         tool_calls=calls,
-        tool_call_id=text_of(turn, "tool_call_id") or None,
+        tool_call_id=(text_of(turn, "tool_call_id") or None) if role == "tool" else None,
         name=text_of(turn, "name") or None,
         reasoning=text_of(turn, "reasoning") or text_of(turn, "reasoning_content") or None,
-        weight=weight,
+        weight=_weight(turn),
     )
+
+
+def _weight(turn: Mapping[str, Any]) -> int | None:
+    weight: int | None = turn.get("weight")
+    if weight is not None and (isinstance(weight, bool) or weight not in (0, 1)):
+        raise ParseError(f"weight must be 0 or 1, found {shown(weight)}")
+    return weight
 
 
 def _speaker(turn: Mapping[str, Any]) -> Any:
@@ -196,9 +191,9 @@ def is_call(speaker: Any) -> bool:
     return isinstance(speaker, str) and speaker.lower() in ("function_call", "tool_call")
 
 
-def call_message(value: str) -> Message:
-    """The turn of calls in JSON, one or a list, perhaps after a thought."""
-    thought = _THOUGHT.match(value)
+def call_message(value: str, turn: Mapping[str, Any]) -> Message:
+    """The turn of calls in JSON, one or a list, perhaps after a thought; of the turn itself, its weight."""
+    thought = THOUGHT.match(value)
     try:
         found = from_json(value[thought.end() :] if thought else value)
     except ValueError as error:
@@ -206,7 +201,7 @@ def call_message(value: str) -> Message:
     calls = tuple(call_of(item) for item in (found if isinstance(found, list) else [found]))
     if not calls:
         raise ParseError("a function_call without a call")
-    return Message("assistant", "", tool_calls=calls, reasoning=thought[1] if thought else None)
+    return Message("assistant", "", tool_calls=calls, reasoning=thought[1] if thought else None, weight=_weight(turn))
 
 
 def role_of(value: Any) -> Role:
@@ -249,16 +244,20 @@ def with_ids(messages: Sequence[Message]) -> list[Message]:
     found: list[Message] = []
     number = 0
     waiting: list[str] = []
+    nameless: set[str] = set()
     for message in messages:
         if message.tool_calls:
             calls = []
             for call in message.tool_calls:
                 number += 1
                 calls.append(call if call.id else replace(call, id=f"call_{number}"))
+                nameless |= set() if call.id else {calls[-1].id}
             waiting = [call.id for call in calls]
             message = replace(message, tool_calls=tuple(calls))  # noqa: PLW2901
         elif message.role == "tool":
-            called = message.tool_call_id if message.tool_call_id in waiting else waiting[0]
+            called = message.tool_call_id or waiting[0]
+            if called not in waiting:  # `results_fault` lets it answer a call that had no id
+                called = next(name for name in waiting if name in nameless)
             waiting.remove(called)
             message = replace(message, tool_call_id=called)  # noqa: PLW2901
         found.append(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,11 +12,12 @@ import orjson
 
 from synthgen.formats.turns import from_json, to_json
 from synthgen.rows.table import OURS
+from synthgen.rows.text import from_line
 
 _GROUP_ROWS, _GROUP_BYTES = 10_000, 16_000_000
 # Objects whose keys differ from row to row: as columns, each would get the keys of all, and trainers would read them.
 _FREE = frozenset({"tools", "meta"})
-_INT64 = 1 << 63
+_INT64, _EXACT = 1 << 63, 1 << 53  # whole numbers of a column, and those that a fraction's type holds exactly
 
 
 class Parquet:
@@ -61,12 +63,13 @@ class Parquet:
         return rows
 
     def close(self) -> None:
-        self._lines.close()
+        with suppress(OSError):  # it flushes, and fails again on a full disk: the first error has been told
+            self._lines.close()
 
 
 def _value(line: bytes) -> Any:
     try:
-        return orjson.loads(line)
+        return from_line(line)
     except orjson.JSONDecodeError:  # numbers that only Python reads
         return from_json(line.decode())
 
@@ -92,15 +95,17 @@ class Shape:
             return
         if isinstance(value, Mapping):
             self._kinds.add("empty" if not value else "object")
-            for name, inner in value.items():
+            for name, inner in () if self._free else value.items():  # keys without end, and all of it is JSON text
                 self.part(name).look(inner)
         elif isinstance(value, list | tuple):
             self._kinds.add("list")
+            if self._free:
+                return
             self._items = self._items or Shape()
             for inner in value:
                 self._items.look(inner)
         elif isinstance(value, int) and not isinstance(value, bool):
-            self._kinds.add("int" if -_INT64 <= value < _INT64 else "long")
+            self._kinds.add("int" if abs(value) <= _EXACT else "wide" if -_INT64 <= value < _INT64 else "long")
         else:
             self._kinds.add(type(value).__name__)
 
@@ -118,7 +123,7 @@ class Shape:
 
     @property
     def _ragged(self) -> bool:
-        mixed = len(self._kinds) > 1 and self._kinds != {"int", "float"}
+        mixed = len(self._kinds) > 1 and self._kinds not in ({"int", "float"}, {"int", "wide"})
         below = [part for part in (*self.parts.values(), *([self._items] if self._items else [])) if not part._free]
         return mixed or bool(self._kinds & {"empty", "long"}) or any(part._ragged for part in below)
 

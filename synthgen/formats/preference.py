@@ -11,11 +11,12 @@ from synthgen.formats.messages import FORMAT as MESSAGES
 from synthgen.formats.messages import conversation_rows, tools_text
 from synthgen.formats.pairs import answered, both_carried, both_lose, common_prompt, other, pair_fault, split_answer
 from synthgen.formats.sharegpt import read_turns
-from synthgen.formats.turns import meta_of, spoken, text_of, tools_of
+from synthgen.formats.turns import meta_of, spoken, text_of, tools_of, unread
 from synthgen.types import Message, Sample
 
 _PROMPTS = ("prompt", "question", "query", "problem", "instruction", "input", "messages")
-_OWN = frozenset({"chosen", "rejected", "tools"})
+_ANSWERS = ("chosen", "rejected")
+_OWN = frozenset({*_ANSWERS, "tools"})
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):[ ]?")
 
 
@@ -35,7 +36,7 @@ class Preference:
         column, prompt, chosen, rejected = _parts(row)
         if not chosen or not rejected:
             raise ParseError(f"{'rejected' if chosen else 'chosen'} has no turn after the prompt")
-        meta = meta_of(row, _OWN | {column} | system_read(row, prompt))
+        meta = meta_of(row, _OWN | {column} | system_read(row, prompt)) | unread(*map(row.get, (column, *_ANSWERS)))
         return answered(Sample(tools=tools_of(row), meta=meta), prompt, chosen, rejected)
 
     def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:

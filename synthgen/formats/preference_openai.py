@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from synthgen.errors import ParseError
 from synthgen.formats.messages import FORMAT as MESSAGES
-from synthgen.formats.messages import tool_names, tools_rows
+from synthgen.formats.messages import TOOL_NAME, tool_names, tools_rows
 from synthgen.formats.pairs import answered, both_carried, both_lose, one_turn_fault, other, pair_fault, split_answer
 from synthgen.formats.preference import prompt_and_answer
 from synthgen.formats.sharegpt import read_turns
-from synthgen.formats.turns import columns_of, meta_of, tools_of
+from synthgen.formats.turns import columns_of, meta_of, tools_of, unread
 from synthgen.types import Sample
 
 _COLUMNS = ("input", "preferred_output", "non_preferred_output")
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _PARALLEL = "parallel_tool_calls"
 
 
@@ -40,6 +38,7 @@ class PreferenceOpenAI:
         )
         beside = {key: value for key, value in given.items() if key not in ("messages", "tools")}
         meta = meta_of({**row, **beside}, frozenset(_COLUMNS))
+        meta |= unread(given.get("messages"), *map(row.get, _COLUMNS[1:]))
         return answered(Sample(tools=tools_of(given), meta=meta), prompt, chosen, rejected)
 
     def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:
@@ -71,7 +70,7 @@ class PreferenceOpenAI:
 
 def _name_fault(sample: Sample) -> str | None:
     """What the API refuses a whole file for."""
-    known = all(_NAME.fullmatch(name) for name in tool_names(sample))
+    known = all(TOOL_NAME.fullmatch(name) for name in tool_names(sample))
     return None if known else "a tool whose name is not of 1 to 64 letters, digits, _ and -"
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from synthgen.errors import ParseError
 from synthgen.formats.pairs import answered, both_carried, both_lose, one_turn_fault, other, pair_fault
 from synthgen.formats.sharegpt import FORMAT as SHAREGPT
 from synthgen.formats.sharegpt import read_turn
-from synthgen.formats.turns import text_of
+from synthgen.formats.turns import noted, text_of, unread
 from synthgen.types import Message, Sample
 
 _ANSWERS = ("chosen", "rejected")
@@ -28,7 +29,8 @@ class PreferenceShareGPT:
     def read(self, row: Mapping[str, Any]) -> Sample:
         sample = SHAREGPT.read({column: value for column, value in row.items() if column not in _ANSWERS})
         chosen, rejected = (_answer(row, column, sample.messages) for column in _ANSWERS)
-        return answered(sample, sample.messages, chosen, rejected)
+        meta = noted(sample.meta, *unread(*map(row.get, _ANSWERS)).get("not_read", ()))
+        return answered(replace(sample, meta=meta), sample.messages, chosen, rejected)
 
     def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:
         base = SHAREGPT.columns(samples)

@@ -12,7 +12,7 @@ from synthgen.formats.messages import conversation_rows, tools_text
 from synthgen.formats.pairs import answered, both_carried, both_lose, common_prompt, other, pair_fault, split_answer
 from synthgen.formats.preference import answer_of
 from synthgen.formats.sharegpt import read_turns
-from synthgen.formats.turns import meta_of, tools_of
+from synthgen.formats.turns import meta_of, tools_of, unread
 from synthgen.types import Message, Sample
 
 _OWN = frozenset({"messages", "rejected_response", "rejected_messages", "tools", "rejected_tools"})
@@ -53,7 +53,8 @@ class PreferenceSwift:
             prompt, chosen = chosen[:border], chosen[border:]
         if not chosen:
             raise ParseError("messages end with the user's turn; the chosen answer is missing")
-        return answered(Sample(tools=tools_of(row), meta=meta_of(row, _OWN)), prompt, chosen, rejected)
+        meta = meta_of(row, _OWN) | unread(row["messages"], *map(row.get, _REJECTED))
+        return answered(Sample(tools=tools_of(row), meta=meta), prompt, chosen, rejected)
 
     def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:
         tools = whole = False

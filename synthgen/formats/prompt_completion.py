@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from synthgen.errors import ParseError
-from synthgen.formats.messages import TURN_KEYS, message_row, plain, read_messages, with_ids, wrapped
+from synthgen.formats.messages import message_row, plain, read_messages, tools_text, with_ids
 from synthgen.formats.turns import (
     calls_tools,
     content_fault,
@@ -15,7 +15,6 @@ from synthgen.formats.turns import (
     meta_of,
     results_fault,
     spoken,
-    to_json,
     tools_of,
     unread,
 )
@@ -41,7 +40,7 @@ def read_pair(row: Mapping[str, Any]) -> Sample:
         raise ParseError("completion must begin with a turn of the assistant")
     if sum(message.role == "assistant" for message in completion) > 1:
         completion = [_marked(message, 1) for message in completion]
-    kept = unread(row.get("prompt"), row.get("completion"), known=TURN_KEYS)
+    kept = unread(row.get("prompt"), row.get("completion"))
     return Sample((*prompt, *completion), tools=tools_of(row), meta=meta_of(row, _OWN) | kept)
 
 
@@ -112,7 +111,7 @@ class PromptCompletion:
         row = {
             "prompt": [message_row(message) for message in plain(prompt)],
             "completion": [message_row(message) for message in plain(completion)],
-            "tools": to_json([wrapped(tool) for tool in sample.tools]) if sample.tools else None,
+            "tools": tools_text(sample),
         }
         return {column: row[column] for column in columns}
 

@@ -10,7 +10,7 @@ from synthgen.formats.alpaca import FORMAT as ALPACA
 from synthgen.formats.alpaca import asked, given_column
 from synthgen.formats.labels import label_of, spelling, tag_column
 from synthgen.formats.preference import answer_of, prompt_of, system_read
-from synthgen.formats.turns import lost, meta_of, noted, plain_fault, text_of, to_json
+from synthgen.formats.turns import lost, meta_of, noted, plain_fault, text_of, to_json, unread
 from synthgen.rows.shapes import ANSWERS, PAIRED
 from synthgen.types import Message, Sample
 
@@ -57,7 +57,7 @@ class QuestionAnswer:
         label, notes = None, tuple[str, ...]()
         if (tag := tag_column(row)) is not None:
             label, notes, own = label_of(row, tag), spelling(row, tag), own | {tag}
-        meta = noted(meta_of(row, own | taken), *notes)
+        meta = noted(meta_of(row, own | taken) | unread(row[question], row[answer]), *notes)
         return Sample((*messages, *said), reference=truth, label=label, input_split=split, meta=meta)
 
     def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:

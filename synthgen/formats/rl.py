@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from synthgen.errors import ParseError
-from synthgen.formats.messages import TURN_KEYS, message_row, plain, read_messages, with_ids, wrapped
+from synthgen.formats.messages import message_row, plain, read_messages, tools_text, with_ids
 from synthgen.formats.turns import (
     ODD_TYPES,
     calls_tools,
@@ -66,7 +66,7 @@ class RL:
             own.add("function")
         messages = (Message("user", prompt),) if isinstance(prompt, str) else _turns(prompt, column)
         tools, notes = _with_types(tools_of(row))
-        meta = {**told, **meta_of(row, _OWN | own), **unread(prompt, known=TURN_KEYS)}
+        meta = {**told, **meta_of(row, _OWN | own), **unread(prompt)}
         return Sample(messages, reference=_truth(row), tools=tools, meta=noted(meta, *notes))
 
     def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ class RL:
             **{name: _told(sample, name) for name in _TOLD},
             **{name: kept.get(name) for name in _VERL},
             "reward_model": model,
-            "tools": to_json([wrapped(tool) for tool in sample.tools]) if sample.tools else None,
+            "tools": tools_text(sample),
         }
         return {column: row[column] for column in columns}
 

@@ -7,13 +7,15 @@ What differs within the first part is kept as it is (its type Json), so one row 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 FIRST_BYTES = 10 << 20  # `chunksize` of datasets' reader of JSON lines
 _FLAT = frozenset({str, int, float, bool, type(None)})
 _MOST_KNOWN, _MOST_DEPTH = 1000, 12
+# The items of lists of turns, whose keys are few.
+_TURN = re.compile(r"((input\.)?messages|conversations|prompt|completion|chosen|rejected|\w+_(messages|output))\[\]")
 # What pyarrow takes for a timestamp in JSON (tried on 25.0), fractions of seconds not among them.
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d(?::\d\d(?::\d\d)?)?(?:Z|[+-]\d\d(?::?\d\d)?)?)?")
 
@@ -84,12 +86,13 @@ class _Place:
     `free` once what stands there differs in its keys or its type: `datasets` takes it as JSON then, whatever it is.
     """
 
-    __slots__ = ("children", "free", "items", "keys", "kinds", "only_dates", "path")
+    __slots__ = ("children", "free", "items", "keys", "kinds", "only_dates", "path", "seen")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.kinds: set[str] = set()
         self.keys: frozenset[str] | None = None
+        self.seen: set[str] = set()
         self.children: dict[str, _Place] = {}
         self.items: _Place | None = None
         self.free = self.only_dates = False
@@ -97,12 +100,14 @@ class _Place:
     def meet(self, value: Any, depth: int) -> bool:
         """Whether the value has anything new here or below."""
         if self.free or value is None:
-            return False
+            return isinstance(value, Mapping) and self._meet_keys(value)
         kind = "object" if isinstance(value, Mapping) else "list" if isinstance(value, tuple) else type(value).__name__
         new = kind not in self.kinds
         self.kinds.add(kind)
         keys = frozenset(value) if kind == "object" else None
         other_keys = keys is not None and self.keys is not None and keys != self.keys
+        if keys is not None:
+            self._meet_keys(keys)
         if other_keys or depth > _MOST_DEPTH or (len(self.kinds) > 1 and self.kinds != {"int", "float"}):
             self.free, self.only_dates, self.children, self.items = True, False, {}, None
             return True
@@ -113,6 +118,13 @@ class _Place:
             self.items = items = self.items or _Place(f"{self.path}[]")
             return max([items.meet(item, depth + 1) for item in value], default=False) or new  # each of them is met
         return self._meet_text(value, new) if kind == "str" else new
+
+    def _meet_keys(self, keys: Collection[str]) -> bool:
+        """Whether a turn has a key that none before it had, which stops a `datasets` that has no type Json."""
+        if not _TURN.fullmatch(self.path) or self.seen.issuperset(keys):
+            return False
+        self.seen.update(keys)
+        return True
 
     def _meet_values(self, value: Mapping[str, Any], depth: int) -> bool:
         new = False

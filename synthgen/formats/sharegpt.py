@@ -8,7 +8,7 @@ from typing import Any
 
 from synthgen.errors import ParseError
 from synthgen.formats.labels import judged
-from synthgen.formats.messages import TURN_KEYS, call_message, is_call, read_message, role_of
+from synthgen.formats.messages import call_message, is_call, read_message, role_of
 from synthgen.formats.turns import (
     body_of,
     calls_tools,
@@ -48,7 +48,7 @@ class ShareGPT:
             if messages[0].role == "system" and messages[0].content != system:
                 raise ParseError("a system column and another system turn: loaders drop one of them")
             messages = [Message("system", system), *(messages[1:] if messages[0].role == "system" else messages)]
-        meta = meta_of(row, _OWN) | unread(row.get("conversations"), known=TURN_KEYS)
+        meta = meta_of(row, _OWN) | unread(row.get("conversations"))
         return Sample(tuple(messages), tools=tools_of(row), meta=meta)
 
     def columns(self, samples: Iterable[Sample]) -> tuple[str, ...]:
@@ -222,11 +222,13 @@ def read_turn(turn: Any, before: Sequence[Message]) -> list[Message]:
         raise ParseError(f"unknown speaker {shown(speaker)}; known are {known}") from None
     value = text_of(turn, body_of(turn, "value"), needed=True)
     if calls_tool:
-        return [call_message(value)]
+        return [call_message(value, turn)]
     calls = before[-1].tool_calls if role == "tool" and before else ()
     if len(calls) > 1 and (results := _results(value, len(calls))):
         return [Message("tool", text) for text in results]
-    return [Message(role, value)]
+    if len(turn) == 2:
+        return [Message(role, value)]
+    return [read_message({**turn, "role": role, "content": value})]  # weight, name and thoughts are as in OpenAI's
 
 
 def _results(value: str, calls: int) -> list[str] | None:

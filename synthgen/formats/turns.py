@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,12 +12,16 @@ import orjson
 from synthgen.errors import ParseError
 from synthgen.types import Message, Sample, ToolCall
 
+_CALL_KEYS = frozenset({"id", "type", "function", "name", "arguments"})
 _BODIES = ("content", "value", "text")  # what is said in a turn
 _MEDIA = ("images", "videos", "audios", "image", "video", "audio")
 # Reasons that `lost` names, where the same is said in other words.
 _DEVELOPER = "the role developer"
 ODD_TYPES = "types of tools that JSON Schema does not know"
 SPELLINGS = frozenset({"the spelling of label", "the spelling of kto_tag", _DEVELOPER, ODD_TYPES})
+_KEYS = frozenset(
+    {"role", "tool_calls", "tool_call_id", "name", "reasoning", "reasoning_content", "weight", "function_call", "from"}
+).union(_BODIES)
 
 
 def to_json(value: Any) -> str:
@@ -132,20 +136,36 @@ def meta_of(row: Mapping[str, Any], own: frozenset[str]) -> dict[str, Any]:
     return {"columns": {column: value for column, value in row.items() if column not in own}}
 
 
-def unread(*lists: Any, known: frozenset[str]) -> dict[str, list[str]]:
-    """What lists of turns hold that a sample has no place for, as `not_read` of its meta: `lost` counts it."""
+def unread(*given: Any) -> dict[str, list[str]]:
+    """What turns or lists of turns hold that a sample has no place for, as `not_read` of its meta: `lost` counts it."""
     found: set[str] = set()
-    for turn in (turn for turns in lists if isinstance(turns, list) for turn in turns):
+    for turn in (turn for turns in given for turn in (turns if isinstance(turns, list) else [turns])):
         if not isinstance(turn, Mapping):
             continue
         found.update(f"turn key {key}" for key in [key for key in _BODIES if turn.get(key) is not None][1:])
-        if not turn.keys() <= known:
-            found.update(f"turn key {key}" for key in turn.keys() - known if turn[key] is not None)
+        if not turn.keys() <= _KEYS:
+            found.update(f"turn key {key}" for key in turn.keys() - _KEYS if turn[key] is not None)
+        found.update(_unread_of_calls(turn))
         if turn.get("role") == "developer":
             found.add(_DEVELOPER)
         if isinstance(parts := turn.get("content"), list) and len(parts) > 1:
             found.add("the borders of text parts")
     return {"not_read": sorted(found)} if found else {}
+
+
+def _unread_of_calls(turn: Mapping[str, Any]) -> Iterator[str]:
+    """What a turn holds beside its calls, or in them, that a call has no place for."""
+    calls = turn.get("tool_calls")
+    if turn.get("tool_call_id") is not None and turn.get("role") in ("system", "user", "assistant"):
+        yield "turn key tool_call_id"
+    if not isinstance(calls, list) or not calls:
+        return
+    if turn.get("function_call"):
+        yield "turn key function_call"
+    for call in (call for call in calls if isinstance(call, Mapping)):  # a turn may say its calls elsewhere
+        inner = call.get("function")
+        parts = (call, inner) if isinstance(inner, Mapping) else (call,)
+        yield from (f"call key {key}" for part in parts for key in part.keys() - _CALL_KEYS if part[key] is not None)
 
 
 def noted(meta: Mapping[str, Any], *notes: str) -> dict[str, Any]:

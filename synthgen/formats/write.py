@@ -319,7 +319,7 @@ class _Temporary:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._target = path.resolve()  # a link stays a link
+        self._target = _followed(path)
         self._name = self._target.with_name(f".{self._target.name}.{os.getpid()}.tmp")
         check_place(path)
         with _told(path):
@@ -355,6 +355,14 @@ class _Temporary:
         with suppress(OSError):
             self._file.close()
         self._name.unlink(missing_ok=True)
+
+
+def _followed(path: Path) -> Path:
+    """The file that a link names, so that it stays a link."""
+    try:
+        return path.resolve()
+    except RuntimeError:  # which Python 3.13 has made an OSError
+        raise _failure(path, OSError(errno.ELOOP, os.strerror(errno.ELOOP))) from None
 
 
 _ADVICE = {

@@ -155,10 +155,9 @@ class Mixing:
             kept = [[row for row in one.taken if (n, row) not in verdicts] for n, one in enumerate(drawn)]
             for source, row in _surplus(drawn, kept, self.step.count):
                 verdicts[source, row] = (output.SURPLUS, "")
-        unread = [line for reading in self._readings.values() for line in reading.first]
-        for place, line in enumerate(unread):  # first: a count that is reached ends the dataset
-            where, _, why = line.partition(": ")
-            store.decide(where, [Decision(UNREADABLE, dump(None, why))], [], place + 1)
+        unread = [fault for reading in self._readings.values() for fault in reading.first]
+        for place, fault in enumerate(unread):  # first: a count that is reached ends the dataset
+            store.decide(fault.where, [Decision(UNREADABLE, dump(None, fault.message))], [], place + 1)
         for place, (source, row, sample) in enumerate(self._drawn_samples(drawn), start=len(unread)):
             reason, detail = verdicts.get((source, row), (None, ""))
             name = f"{drawn[source].part.source.name}:{row + 1}"

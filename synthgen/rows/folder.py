@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from synthgen.errors import UsageError
+from synthgen.rows.packed import is_packed
 
 # Beside the rows lie files about them, which are JSON too.
 _ABOUT = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json"})
@@ -33,7 +34,7 @@ def _rows(files: Iterator[Path], readable: frozenset[str], within: Path | None =
     for file in files:
         parts = file.relative_to(within).parts if within else (file.name,)
         hidden = any(part.startswith((".", "__")) for part in parts)
-        kind = "".join(file.suffixes[-2:]) if file.suffix.lower() in (".gz", ".zst") else file.suffix
+        kind = "".join(file.suffixes[-2:]) if is_packed(file) else file.suffix
         if kind.lower() in readable and not hidden and file.name not in _ABOUT and file.is_file():
             kept.append(file)
     return sorted(kept)
@@ -65,7 +66,7 @@ def _named(folder: Path) -> list[Path]:
     if chosen is None:
         return []
     base = folder / str(chosen.get("data_dir") or ".")
-    return list(dict.fromkeys(file for one in _patterns(chosen["data_files"]) for file in _matching(base, one)))
+    return list(dict.fromkeys(file for one in patterns(chosen["data_files"]) for file in _matching(base, one)))
 
 
 def _default(folder: Path) -> Any:
@@ -96,10 +97,10 @@ def folder_splits(folder: Path) -> dict[str, list[Path]]:
         (str(one["split"]), one["path"]) for one in one_by_one if isinstance(one, dict) and {"split", "path"} <= {*one}
     ]
     if isinstance(given, dict) and "path" not in given:
-        named = [(str(split), patterns) for split, patterns in given.items()]
+        named = [(str(split), path) for split, path in given.items()]
     found: dict[str, list[Path]] = {}
-    for split, patterns in named:
-        found.setdefault(split, []).extend(file for one in _patterns(patterns) for file in _matching(base, one))
+    for split, given_patterns in named:
+        found.setdefault(split, []).extend(file for one in patterns(given_patterns) for file in _matching(base, one))
     return found
 
 
@@ -116,30 +117,38 @@ def front_matter(card: Path) -> dict[str, Any]:
     front = _FRONT.match(card.read_text("utf-8", errors="replace").removeprefix("\ufeff"))
     try:
         found = yaml.safe_load(front[1]) if front else None
-    except (yaml.YAMLError, ValueError):  # ValueError: a date that is none
-        raise UsageError(f"{card}: its front matter is not YAML; fix it, or give the files themselves") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
+        what = " ".join(str(error).split())[:120]
+        message = f"its front matter is not YAML ({what}); fix it, or give the files themselves"
+        raise UsageError(f"{card}: {message}") from None
     return found if isinstance(found, dict) else {}
 
 
-def _patterns(data_files: Any) -> Iterator[str]:
+def patterns(data_files: Any) -> Iterator[str]:
     """A pattern, a list of them, {split, path} in a list, or a split's name with either."""
     if isinstance(data_files, str):
         yield data_files
     elif isinstance(data_files, list):
         for one in data_files:
-            yield from _patterns(one)
+            yield from patterns(one)
     elif isinstance(data_files, dict):
-        yield from _patterns(data_files["path"] if "path" in data_files else list(data_files.values()))
+        yield from patterns(data_files["path"] if "path" in data_files else list(data_files.values()))
 
 
 def _matching(base: Path, pattern: str) -> list[Path]:
     if "://" in pattern or Path(pattern).is_absolute():
         raise UsageError(f"{base}: its README.md names {pattern}, which lies elsewhere; give the files themselves")
+    return matching(base, pattern) or [_there(base, pattern, "README.md")]
+
+
+def matching(base: Path, pattern: str) -> list[Path]:
+    """The files of a pattern of a card, in order; none where it is no pattern, or leads out of the folder."""
+    if "://" in pattern or Path(pattern).is_absolute():
+        return []
     try:
-        found = sorted(file for file in base.glob(pattern) if file.is_file())
+        return sorted(file for file in base.glob(pattern) if file.is_file())
     except (ValueError, NotImplementedError):  # a pattern that is none
-        found = []
-    return found or [_there(base, pattern, "README.md")]
+        return []
 
 
 def _there(folder: Path, name: str, by: str) -> Path:

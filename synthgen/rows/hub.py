@@ -12,6 +12,7 @@ from urllib.request import getproxies
 
 from synthgen.errors import UsageError
 from synthgen.rows.packed import INSTALL
+from synthgen.rows.table import plain
 from synthgen.rows.text import Fault, Row, checked
 
 
@@ -39,7 +40,7 @@ def hub_rows(source: str) -> Iterator[Row | Fault]:
         config = given[0] if len(given) == 2 or (given and given[0] in get_dataset_config_names(name)) else None
         splits = load_dataset(name, config, streaming=True)
         for number, value in enumerate(_split(splits, given[1 if config else 0 :], source), start=1):
-            yield checked(dict(value), f"{source}:{number}", maybe_nul=True)
+            yield checked(plain(dict(value)), f"{source}:{number}", maybe_nul=True)
     except theirs as error:
         said = " ".join((str(error).strip() or type(error).__name__).splitlines()[0].split())
         where = f"{source}: stops after row {number}" if number else f"{source}: cannot be read from the hub"

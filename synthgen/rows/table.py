@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date, time
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -191,25 +193,50 @@ def _lists(path: Path, batches: Iterator[Any]) -> Iterator[list[Any]]:
 def _spelled_columns(schema: Any, as_text: bool) -> dict[str, Callable[[Any], Any]]:
     """The columns with JSON text in them: Arrow's own type for it, which `datasets` uses, and what we wrote."""
     ours = None if as_text else (schema.metadata or {}).get(OURS)
-    found = {field.name: _meaning(field.type) for field in schema}
+    found = {field.name: _meaning(field.type, as_text) for field in schema}
     if ours is not None:
         texts = json.loads(ours)["json"]
         found = {name: _of_json if name in texts else _without_padding for name in found}
     return {name: meaning for name, meaning in found.items() if meaning is not None}
 
 
-def _meaning(kind: Any) -> Callable[[Any], Any] | None:
+def _meaning(kind: Any, as_text: bool) -> Callable[[Any], Any] | None:
     from pyarrow import types
 
+    if not as_text and (types.is_temporal(kind) or types.is_decimal(kind) or types.is_fixed_size_binary(kind)):
+        return plain
+    if not as_text and (types.is_binary(kind) or types.is_large_binary(kind)):
+        return plain
     if str(kind).startswith("extension<arrow.json"):
         return _of_json
     if types.is_list(kind) or types.is_large_list(kind):
-        inner = _meaning(kind.value_type)
+        inner = _meaning(kind.value_type, as_text)
         return inner and (lambda value: value if value is None else [inner(one) for one in value])
     if types.is_struct(kind):
-        parts = {part.name: meaning for part in kind if (meaning := _meaning(part.type)) is not None}
+        parts = {part.name: meaning for part in kind if (meaning := _meaning(part.type, as_text)) is not None}
         return (lambda value: _of_parts(value, parts)) if parts else None
+    if not as_text and (types.is_nested(kind) or types.is_dictionary(kind)):  # maps, lists of one length, categories
+        return plain
     return None
+
+
+def plain(value: Any) -> Any:
+    """What JSON has no word for, as text: times in ISO 8601, decimals digit by digit, bytes in UTF-8 or else base64."""
+    if isinstance(value, dict):
+        return {str(name): plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, date | time):  # a datetime is a date
+        return value.isoformat()
+    if not isinstance(value, bytes):
+        return str(value)
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    return base64.b64encode(value).decode() if "\0" in text else text
 
 
 def _of_parts(value: Any, parts: dict[str, Callable[[Any], Any]]) -> Any:

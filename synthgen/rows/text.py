@@ -18,6 +18,7 @@ from synthgen.rows.packed import BrokenError, unpacked
 # A row is one task or one conversation: what is longer is a file that lost its line ends, and would fill the memory.
 MAX_LINE_BYTES = 8_000_000
 HALF_PAIR = "half a surrogate pair (such as \\ud800), which is no text; fix or delete the row"
+_WIDE = float(1 << 63)
 _NUL = "a NUL character, which is no text to most tools; fix or delete the row"
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
 _MARKS = (
@@ -126,10 +127,35 @@ def line_rows(path: Path) -> Iterator[Row | Fault]:
             yield _json_row(line, f"{name}:{number}")
 
 
+def from_line(line: bytes) -> Any:
+    """The value of a JSON text, with every digit of its whole numbers; json.JSONDecodeError where it is none."""
+    value = orjson.loads(line)
+    if not _is_wide(value):
+        return value
+    try:
+        return json.loads(line)
+    except ValueError:  # more digits than Python reads
+        raise json.JSONDecodeError("a number of too many digits", line.decode(), 0) from None
+
+
+def _is_wide(value: Any) -> bool:
+    """Whether it has a float beyond 64 bits, which is what orjson makes of whole numbers there."""
+    waiting = [value]
+    for inner in waiting:  # which grows: rows may be nested deeper than calls
+        kind = type(inner)
+        if kind is dict:
+            waiting.extend(inner.values())
+        elif kind is list:
+            waiting.extend(inner)
+        elif kind is float and not -_WIDE < inner < _WIDE:
+            return True
+    return False
+
+
 def _json_row(line: bytes, where: str) -> Row | Fault:
     try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
+        value = from_line(line)
+    except json.JSONDecodeError as error:
         text = decoded(line, where)
         return text if isinstance(text, Fault) else not_json(where, error, "fix or delete the line")
     return checked(value, where, maybe_nul=b"\\u0000" in line)

@@ -143,7 +143,7 @@ class Check:
             found.extend(marks(row, kind.reads, chat=kind.name.startswith("chatml")))
         if kind.reads and (long := length(row, kind.reads, len(raw))) is not None:
             found.append(long)
-        if raw and raw.count(b'":') != len(row) and (key := _key_twice(row, raw)):
+        if raw and (key := _key_twice(row, raw)):
             found.append(("duplicate-key", f"the key {key!r} comes twice"))
         return found
 
@@ -171,6 +171,8 @@ class Check:
                 self._say(1, [("no-input-column", "no row has the column input")])
             if "output" not in names and "response" in names:
                 self._say(1, [("other-output-column", "the answers are in response")])
+        if found.kind is None and found.columns is not None and not self._mapped:
+            self._say(1, [("unknown-columns", ", ".join(" ".join(names).split()[:12])[:160] or "none")])
         extra = [name for name in names if name not in OPENAI_COLUMNS]
         if kind.name == "messages" and extra:
             self._say(1, [("extra-column", ", ".join(extra[:12]))])
@@ -207,7 +209,7 @@ def stamp(path: Path) -> tuple[int, int]:
 def breaks(kind: Kind, row: Mapping[str, Any], raw: bytes) -> list[Found]:
     """The faults of a row by itself; `raw` are its bytes, or none where it was made anew."""
     found = [one for one in kind.check(row, set()) if RULES[one[0]].level == "fault"]
-    if raw and raw.count(b'":') != len(row) and (key := _key_twice(row, raw)):
+    if raw and (key := _key_twice(row, raw)):
         found.append(("duplicate-key", f"the key {key!r} comes twice"))
     return found
 
@@ -229,9 +231,12 @@ def _is_other(one: Kind, kind: Kind, row: Mapping[str, Any]) -> bool:
 
 def _key_twice(row: Mapping[str, Any], raw: bytes) -> str | None:
     """A key that an object of the row has twice: of the values, readers take the last, or none."""
+    keys, spaced = raw.count(b'":'), b'" :' in raw  # as some writers have it, and nobody can count those
+    if keys == len(row) and not spaced:
+        return None
     try:
         # Quotes inside texts are escaped the same, so the bytes have more only where a key was overwritten.
-        if raw.count(b'":') <= orjson.dumps(row).count(b'":'):
+        if keys <= orjson.dumps(row).count(b'":') and not spaced:
             return None
     except orjson.JSONEncodeError:  # numbers past 64 bits, or nested too deep
         return None

@@ -12,6 +12,7 @@ from typing import Any
 
 from synthgen.errors import UsageError
 from synthgen.rows import row_files
+from synthgen.rows.folder import front_matter, matching, patterns
 from synthgen.validating.checking import Checked, Finding, Tell
 from synthgen.validating.kinds import Kind, kind_of
 from synthgen.validating.reading import pieces
@@ -36,21 +37,23 @@ class Folder:
         self.found: list[Checked] = []  # of the card and of the registry
         self._card = None if registry_alone else self._read_card()
         self._entries = self._read_registry()
-        named = [file for patterns in [self._card or []] for pattern in patterns for file in self._expanded(pattern)]
-        named += [file for _, file in self._local() if file.is_file()]
-        self.files = list(dict.fromkeys(named)) or self._rest()
+        named = [file for pattern in self._card or () for file in matching(path, pattern)]
+        named += [file for _, place in self._local() for file in _files_at(place)]
+        self.files = list(dict.fromkeys(named))
+        if not self.files and not registry_alone and not any(self._local()):
+            self.files = self._rest()
+        elif not any(self._local()) and not self.found and not self.files:
+            raise UsageError(f"{path / REGISTRY}: names no file that is here; give the files themselves")
 
     def _rest(self) -> list[Path]:
         """The rows of a folder that says nothing of its files, less what `datasets` ignores and what is astray."""
-        if self._entries is not None:
-            return []
         files = [file for file in row_files(self.path, by_card=False) if file.name != REGISTRY]
         astray = self._astray(files)
         return [file for file in files if file not in astray]
 
     def _astray(self, files: Sequence[Path]) -> list[Path]:
         splits = [file for file in files if _SPLIT.search(file.stem.lower())]
-        files = splits or files
+        files = [file for file in splits or files if not _is_broken(file)]
         kinds = [(file, kind.name if (kind := _kind_of_first(file)) else "") for file in files]
         known = Counter(kind for _, kind in kinds if kind)
         if self._card is not None or not known:
@@ -63,7 +66,7 @@ class Folder:
 
     def mapped(self, file: Path) -> bool:
         """Whether the registry has an entry for a file, which is then held against its columns."""
-        return any(place == file for _, place in self._local())
+        return any(file in (place, place / file.name) for _, place in self._local())
 
     def finish(self, checked: Sequence[Checked]) -> None:
         """Holds the registry against what was found in the files."""
@@ -72,11 +75,13 @@ class Folder:
             line = self._line_of(name)
             if not isinstance(entry, dict):
                 self._say(self.path / REGISTRY, line, "registry-json", f"{name} is no object")
-            elif any(key in entry for key in _ELSEWHERE):
                 continue
-            elif not (file := self.path / str(entry.get("file_name"))).exists():
+            if any(key in entry for key in _ELSEWHERE):
+                continue
+            file = self.path / str(entry.get("file_name"))
+            if not _files_at(file):
                 self._say(self.path / REGISTRY, line, "registry-file", f"{name}: no file {entry.get('file_name')}")
-            elif one := by_path.get(str(file)):
+            for one in [by_path[str(place)] for place in _files_at(file) if str(place) in by_path]:
                 for rule, what in entry_faults(entry, one):
                     self._say(self.path / REGISTRY, line, rule, f"{name}: {what}")
 
@@ -106,37 +111,21 @@ class Folder:
 
     def _read_card(self) -> list[str] | None:
         """The patterns of the card's data files; None without a card, or where it names none."""
-        import yaml
-
         path = self.path / "README.md"
-        if not path.is_file():
-            return None
-        text = path.read_text("utf-8", errors="replace")
-        front = re.match(r"---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", text, re.DOTALL)
-        if front is None:
-            return None
         try:
-            found = yaml.safe_load(front[1])
-        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
-            self._say(path, 1, "card-yaml", " ".join(f"the front matter is not YAML ({error})".split())[:160])
+            configs = front_matter(path).get("configs")
+        except UsageError as error:
+            self._say(path, 1, "card-yaml", str(error).removeprefix(f"{path}: ").rpartition(";")[0])
             return None
-        configs = found.get("configs") if isinstance(found, dict) else None
         if not isinstance(configs, list) or not any(isinstance(one, dict) and one.get("data_files") for one in configs):
             return None
-        patterns = [p for one in configs if isinstance(one, dict) for p in _patterns(one.get("data_files"))]
-        for pattern in patterns:
-            if not self._expanded(pattern):
+        named = [one for config in configs if isinstance(config, dict) for one in patterns(config.get("data_files"))]
+        text = path.read_text("utf-8", errors="replace")
+        for pattern in named:
+            if not matching(self.path, pattern):
                 line = next((n for n, said in enumerate(text.splitlines(), start=1) if pattern in said), 1)
                 self._say(path, line, "card-files", f"no file {pattern}")
-        return patterns
-
-    def _expanded(self, pattern: str) -> list[Path]:
-        if "://" in pattern or Path(pattern).is_absolute():
-            return []
-        try:
-            return [file for file in sorted(self.path.glob(pattern)) if file.is_file()]
-        except (ValueError, NotImplementedError):  # a pattern that is none
-            return []
+        return named
 
     def _line_of(self, name: str) -> int:
         text = (self.path / REGISTRY).read_text("utf-8", errors="replace")
@@ -154,15 +143,18 @@ class Folder:
         self._tell(Finding(str(path), line, rule, what, rule.effects))
 
 
-def _patterns(data_files: Any) -> Iterator[str]:
-    """A pattern, a list of them, or {split: ..., path: ...} in a list."""
-    if isinstance(data_files, str):
-        yield data_files
-    elif isinstance(data_files, list):
-        for one in data_files:
-            yield from _patterns(one)
-    elif isinstance(data_files, dict):
-        yield from _patterns(data_files["path"] if "path" in data_files else list(data_files.values()))
+def _files_at(place: Path) -> list[Path]:
+    """What an entry's `file_name` stands for: a file, or all in a folder, as LLaMA-Factory takes them."""
+    return [file for file in (sorted(place.iterdir()) if place.is_dir() else [place]) if file.is_file()]
+
+
+def _is_broken(path: Path) -> bool:
+    """Whether there is something in a file, and no row in that: which is a fault of its own."""
+    try:
+        problems = [piece[4] for piece in islice(pieces(path), 100)]
+    except UsageError:
+        return True
+    return all(problem is not None and problem[0] != "no-rows" for problem in problems)
 
 
 def _kind_of_first(path: Path) -> Kind | None:

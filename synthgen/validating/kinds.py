@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -10,6 +9,7 @@ from typing import Any
 
 from synthgen.errors import UsageError
 from synthgen.formats import formats, sniff_format
+from synthgen.formats.chatml import SEP, mark_of
 from synthgen.validating import answers
 from synthgen.validating.rules import LOADERS, Loader
 from synthgen.validating.turns import Found, messages, sharegpt
@@ -37,7 +37,6 @@ _LF: tuple[Loader, ...] = ("LLaMA-Factory",)
 _TRL: tuple[Loader, ...] = ("TRL", "axolotl")
 _SWIFT: tuple[Loader, ...] = ("ms-swift",)
 _ASKED = ("question-answer", "seed-tasks", "prompts", "mt-bench")
-_CHAT = re.compile(r"\s*<\|im_start\|>\w+(?:(<\|im_sep\|>)|\n)")
 UNKNOWN = Kind("", answers.anything, (), (), LOADERS)
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
@@ -110,8 +109,8 @@ def _name(row: Mapping[str, Any]) -> str | None:
         return "rl"
     if "text" not in has:
         return None
-    chat = _CHAT.match(row["text"]) if isinstance(row["text"], str) else None
-    return "text" if chat is None else "chatml-sep" if chat[1] else "chatml"
+    mark = mark_of(row)
+    return "text" if mark is None else "chatml-sep" if mark == SEP else "chatml"
 
 
 def _either(has: Collection[str]) -> bool:

@@ -6,22 +6,16 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from synthgen.formats.turns import to_json
+from synthgen.errors import ParseError
+from synthgen.formats.labels import meaning
+from synthgen.formats.messages import THOUGHT, is_call, role_of
+from synthgen.formats.turns import from_json, to_json
+from synthgen.types import Role
 from synthgen.validating.kinds import Kind
-from synthgen.validating.turns import THOUGHT, json_of
 
 Tell = Callable[[str], object]  # gets what was repaired
 
-_SPEAKERS = {
-    "user": "human", "human": "human", "prompter": "human",
-    "assistant": "gpt", "gpt": "gpt", "chatgpt": "gpt", "bot": "gpt", "model": "gpt", "ai": "gpt",
-    "function_call": "function_call", "tool_call": "function_call",
-    "observation": "observation", "observations": "observation", "function_response": "observation",
-    "tool_response": "observation", "tool": "observation",
-    "system": "system",
-}  # fmt: skip
-_ROLES = {"human": "user", "gpt": "assistant", "observation": "tool", "system": "system"}
-_LABELS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_SPEAKERS: Mapping[Role, str] = {"user": "human", "assistant": "gpt", "tool": "observation", "system": "system"}
 _NO_PARAMETERS = {"type": "object", "properties": {}}
 
 
@@ -31,7 +25,7 @@ def mended(row: Mapping[str, Any], kind: Kind, tell: Tell) -> dict[str, Any]:
     if not kind.readers or not kind.name:
         return made
     for column in ("kto_tag", "label") if kind.name.startswith("kto") else ():
-        if column in made and (label := _label(made[column])) is not None and made[column] is not label:
+        if column in made and (label := meaning(made[column])) is not None and made[column] is not label:
             tell(f"{column}: {made[column]!r} is now {to_json(label)}")
             made[column] = label
     if "tools" in made:
@@ -63,10 +57,12 @@ def _each(turns: Any, mend: Callable[[dict[str, Any], Tell], Any], tell: Tell) -
     return made
 
 
-def _label(value: Any) -> bool | None:
-    if isinstance(value, str):
-        return _LABELS.get(value.strip().lower())
-    return bool(value) if isinstance(value, int | float) and value in (0, 1) else None
+def _role(value: Any) -> Role | None:
+    """The role that a name of a speaker means, by any of its names; None for any other."""
+    try:
+        return role_of(value.strip() if isinstance(value, str) else value)
+    except ParseError:
+        return None
 
 
 def _spoken(turn: dict[str, Any], tell: Tell) -> dict[str, Any]:
@@ -76,7 +72,8 @@ def _spoken(turn: dict[str, Any], tell: Tell) -> dict[str, Any]:
         tell("role and content are now from and value")
         made = {"from": made.pop("role"), "value": made.pop("content"), **made}
     speaker, value = made.get("from"), made.get("value")
-    spelled = _SPEAKERS.get(speaker.strip().lower()) if isinstance(speaker, str) else None
+    role = _role(speaker)
+    spelled = "function_call" if is_call(speaker) else _SPEAKERS[role] if role else None
     if spelled is not None and spelled != speaker:
         tell(f"{speaker!r} is now {spelled!r}")
         made["from"] = spelled
@@ -101,7 +98,7 @@ def _call_text(value: str, tell: Tell) -> str:
         inner, _, text = value.lstrip().removeprefix("<think>").partition("</think>")
         thought = f"<think>\n{inner.strip()}\n</think>\n\n"
     try:
-        calls = json_of(text)
+        calls = from_json(text)
     except ValueError:
         return value
     objects = [_with_object(call) for call in (calls if isinstance(calls, list) else [calls])]
@@ -119,7 +116,7 @@ def _with_object(call: Any) -> tuple[Any, bool]:
     """The call, and whether its arguments were the text of an object."""
     if isinstance(call, dict) and isinstance(call.get("arguments"), str):
         try:
-            arguments = json_of(call["arguments"])
+            arguments = from_json(call["arguments"])
         except ValueError:
             return call, False
         if isinstance(arguments, dict):
@@ -135,7 +132,7 @@ def _message(turn: dict[str, Any], tell: Tell) -> dict[str, Any]:
         made = {"role": made.pop("from"), "content": made.pop("value"), **made}
     role = made.get("role")
     if isinstance(role, str) and role not in ("user", "assistant", "system", "tool", "developer", "function"):
-        spelled = _ROLES.get(_SPEAKERS.get(role.strip().lower(), ""))
+        spelled = _role(role)
         if spelled is not None:
             tell(f"{role!r} is now {spelled!r}")
             made["role"] = spelled
@@ -162,7 +159,7 @@ def _call(call: Any, tell: Tell) -> Any:
 def _tools(tools: Any, tell: Tell, *, text: bool) -> Any:
     """`text`: for LLaMA-Factory they are JSON text; else they stay what they are."""
     try:
-        found = json_of(tools) if isinstance(tools, str) and tools.strip() else tools or None
+        found = from_json(tools) if isinstance(tools, str) and tools.strip() else tools or None
     except ValueError:
         return tools
     if not found:

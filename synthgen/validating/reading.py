@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,15 @@ import orjson
 from synthgen.errors import UsageError
 from synthgen.rows import Fault, Row, row_files, scan_rows
 from synthgen.rows.document import Document, is_document
-from synthgen.rows.packed import kind_of
-from synthgen.rows.text import decoded, lines, not_json
+from synthgen.rows.packed import PACKED, kind_of
+from synthgen.rows.text import decoded, from_line, lines, not_json
 
 # (line, bytes of the file before the row, the row's bytes or b"" where it has none, value, rule and detail of what
 # makes it unreadable): a plain tuple, since a file has millions. The line is `12#3` for the third row of an array
 # where more than one begins on line 12.
 Piece = tuple[int | str, int, bytes, Any, tuple[str, str] | None]
 
-_PACKED = (".gz", ".zst", ".bz2", ".xz")
+_PACKED = (*PACKED, ".bz2", ".xz")
 # How the readers' messages begin, and the rule each is a case of.
 _RULES = (
     ("not UTF-8", "not-utf8"),
@@ -90,8 +91,8 @@ def _of_lines(path: Path) -> Iterator[Piece]:
             continue
         start, offset = offset, offset + len(line)
         try:
-            value = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
+            value = from_line(line)
+        except json.JSONDecodeError as error:
             if line.strip():
                 yield number, start, line, None, _broken(line, error)
             continue
@@ -101,7 +102,7 @@ def _of_lines(path: Path) -> Iterator[Piece]:
             yield number, start, line, None, ("not-an-object", f"{_kind(value)} where a row must be an object")
 
 
-def _broken(line: bytes, error: orjson.JSONDecodeError) -> tuple[str, str]:
+def _broken(line: bytes, error: json.JSONDecodeError) -> tuple[str, str]:
     text = decoded(line, "")
     if isinstance(text, Fault):
         return _found(text)

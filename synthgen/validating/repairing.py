@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +215,18 @@ def _unbroken(raw: bytes, done: list[str]) -> Iterator[dict[str, Any]]:
     except UnicodeDecodeError:
         return
     numbers: list[str] = []
-    decoder = json.JSONDecoder(parse_constant=numbers.append)
+
+    def number(digits: str, kind: type[int] | type[float]) -> float | None:
+        if isfinite(float(digits)):
+            return kind(digits)
+        numbers.append(digits[:20])
+        return None
+
+    decoder = json.JSONDecoder(
+        parse_constant=numbers.append,
+        parse_float=lambda digits: number(digits, float),
+        parse_int=lambda digits: number(digits, int),
+    )
     found: list[dict[str, Any]] = []
     while text.startswith("{"):
         try:

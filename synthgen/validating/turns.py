@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from synthgen.formats.messages import THOUGHT, TOOL_NAME
 from synthgen.formats.turns import from_json
 
 Found = tuple[str, str]  # rule and what is there
 
 SPEAKERS = frozenset({"human", "gpt", "function_call", "observation", "system"})
 ROLES = frozenset({"system", "user", "assistant", "tool", "function", "developer"})
-# LLaMA-Factory cuts the thought off by exactly this spacing, and stops at any other.
-THOUGHT = re.compile(r"<think>\n(.*?)\n</think>\n\n", re.DOTALL)
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 OPENAI_COLUMNS = frozenset({"messages", "tools", "parallel_tool_calls", "functions"})
 
 
@@ -23,14 +20,6 @@ def kind_of_value(value: Any) -> str:
     """A word for what stands where something else should."""
     words = {type(None): "null", str: "text", list: "a list", dict: "an object", bool: "true or false"}
     return words.get(type(value), "a number")
-
-
-def json_of(text: str) -> Any:
-    """The value that a text spells; ValueError where it is none, or nested too deep."""
-    try:
-        return from_json(text)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
 
 
 def sharegpt(row: Mapping[str, Any], roles: set[str], *, asked: bool = False) -> Iterator[Found]:
@@ -93,14 +82,14 @@ def _order(turns: Sequence[Mapping[str, Any]], *, asked: bool) -> Iterator[Found
             return
         before = speaker
     if before == "function_call":
-        yield "call-order", "the last turn is a function_call"
+        yield "last-call", "the last turn is a function_call"
 
 
 def _function_call(value: str, number: int) -> Iterator[Found]:
     thought = THOUGHT.search(value) if "<think>" in value else None
     text = value.replace(thought[0], "") if thought else value
     try:
-        found = json_of(text)
+        found = from_json(text)
     except ValueError as error:
         if "<think>" in value and thought is None:
             yield "thought-spacing", f"turn {number} thinks in another spacing"
@@ -134,7 +123,7 @@ def _tools_said(text: str) -> tuple[Found, ...]:
     if not text.strip():
         return (("blank-tools", 'tools is ""'),)
     try:
-        tools = json_of(text)
+        tools = from_json(text)
     except ValueError as error:
         return (("tools-json", f"tools is not JSON ({error})"[:160]),)
     if tools == []:
@@ -202,6 +191,8 @@ def _message(turn: Any, number: int, roles: set[str]) -> Iterator[Found]:
     calls = turn.get("tool_calls")
     if calls:
         roles.add("tool")
+        if role != "assistant":
+            yield "call-shape", f"turn {number} ({str(role)[:40]}) calls a tool, which the assistant alone does"
         yield from _calls(calls, number)
     content = turn.get("content")
     spoken = bool(calls or turn.get("function_call"))
@@ -230,7 +221,7 @@ def _calls(calls: Any, number: int) -> Iterator[Found]:
         name, arguments = inner.get("name"), inner.get("arguments")
         if type(name) is not str or not name:
             yield "call-shape", f"turn {number}: a call of {name!r}"[:120]
-        elif not _NAME.fullmatch(name):
+        elif not TOOL_NAME.fullmatch(name):
             yield "tool-name", f"turn {number}: a call of {name!r}"[:120]
         if type(arguments) is dict:
             yield "arguments-object", f"turn {number}: the arguments of {str(name)[:60]} are an object"
@@ -240,7 +231,7 @@ def _calls(calls: Any, number: int) -> Iterator[Found]:
 
 def _spells_object(text: str) -> bool:
     try:
-        return type(json_of(text)) is dict
+        return type(from_json(text)) is dict
     except ValueError:
         return False
 
@@ -283,5 +274,5 @@ def _tool_shapes(tools: Any) -> Iterator[Found]:
         if tool.get("type") != "function" or type(inner) is not dict or type(inner.get("name")) is not str:
             yield "tool-shape", f'tool {number} is not {{"type": "function", "function": {{"name", ...}}}}'
             return
-        if not _NAME.fullmatch(inner["name"]):
+        if not TOOL_NAME.fullmatch(inner["name"]):
             yield "tool-name", f"tool {number} is {inner['name']!r}"[:120]
