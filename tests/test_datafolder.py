@@ -233,7 +233,7 @@ def test_what_others_made_stays(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "data/README.md: is not of synthgen's making; move it away" in done.stderr
     assert (folder / "README.md").read_text("utf-8") == "# Somebody's own\n"
-    for ours in ("README.md", "train.jsonl", "test.jsonl"):
+    for ours in ("README.md", "train.jsonl"):
         (folder / ours).unlink()
     for bad in ("[1]", "{", "\xff"):
         (folder / "dataset_info.json").write_text(bad, "latin-1")
