@@ -64,7 +64,8 @@ def _line(asked: Asked, file: File) -> Line:
         (line.own if why else line.missed)[why or f"stops: {error}"[:200]] = line.rows
         return line
     line.seen = len(rows)
-    for number, (sample, row) in enumerate(aligned(file.samples, rows), start=1):
+    pairs = aligned(file.samples, rows, name, lambda sample: known(reader, name, sample, "dropped"))
+    for number, (sample, row) in enumerate(pairs, start=1):
         what = "dropped" if row is None else difference(sample, row, name)
         if what is None:
             line.equal += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -174,17 +174,21 @@ def _of_instruction(sample: Sample, row: Mapping[str, Any]) -> str | None:
 
 
 def aligned(
-    samples: Sequence[Sample], rows: Sequence[Mapping[str, Any]]
+    samples: Sequence[Sample], rows: Sequence[Mapping[str, Any]], name: str, doubtful: Callable[[Sample], object]
 ) -> Iterator[tuple[Sample, Mapping[str, Any] | None]]:
-    """Each sample with its row, None where the reader dropped it: the order is kept."""
+    """Each sample with its row, None where the reader dropped it: the order is kept.
+
+    A sample that is `doubtful` may have been dropped: a row that is not just what it says is another's.
+    """
     place = 0
     for number, sample in enumerate(samples):
         left = len(samples) - number == len(rows) - place  # none was dropped, or none will be
-        if place < len(rows) and (left or _is_of(sample, rows[place])):
-            yield sample, rows[place]
-            place += 1
-        else:
-            yield sample, None
+        row = rows[place] if place < len(rows) else None
+        if row is not None and not left:
+            its = difference(sample, row, name) is None if doubtful(sample) else _is_of(sample, row)
+            row = row if its else None
+        place += row is not None
+        yield sample, row
 
 
 def _is_of(sample: Sample, row: Mapping[str, Any]) -> bool:
