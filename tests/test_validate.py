@@ -105,6 +105,7 @@ CASES: dict[str, Sequence[Row] | bytes] = {
     "same-answer": [{"prompt": "p", "chosen": "a", "rejected": "b"}, {"prompt": "p", "chosen": "a", "rejected": "a"}],
     "no-prompt": [{"chosen": "good answer", "rejected": "great answer"}],
     "label-type": [said(Q, A, kto_tag="true")],
+    "label-value": [said(Q, A, kto_tag=True), said(Q, A, kto_tag=-1)],
     "empty-prompt": [{"prompt": "p", "completion": "a"}, {"prompt": "", "completion": "a"}],
     "no-completion": [{"prompt": "p", "completion": "a"}, {"prompt": "p", "completion": None}],
     "prompt-type": [{"prompt": "p", "completion": talk(S)["messages"]}],
@@ -259,7 +260,7 @@ SOUND: dict[str, Sequence[Row]] = {
     "code": [alpaca(output='x <| y |> f {{ a }} {"k": 1, "k": 2} [INSTALL] <s> <img> <|> a|>')],
     "our own": [{"messages": talk(U, S)["messages"], "meta": {"a": 1}}, {"messages": [], "meta": {"b": "x"}}],
     "kto": [talk(U, S, label=True), talk(U, S, label=False)],
-    "kto of TRL": [{"prompt": "p", "completion": "c", "label": False}],
+    "kto of TRL": [{"prompt": "p", "completion": "c", "label": label} for label in (1, 0, 1, 0)],
     "a swift pair": [talk(U, S, rejected_response="b")],
     "pairs of OpenAI": [{
         "input": {"messages": talk(U)["messages"], "tools": []},

@@ -81,6 +81,33 @@ def test_what_is_repaired_is_told_with_its_line(tmp_path: Path, name: str) -> No
     assert not any(one.left_out for one in repairs)
 
 
+KTO = {"prompt": "p", "completion": "c"}
+
+
+def test_labels_of_many_spellings_are_repaired_and_those_of_none_told(tmp_path: Path) -> None:
+    labels = [1, 0, True, "0", "TRUE", -1, "1.0", None, 2, "good"]
+    rows = [{**KTO, "label": label} for label in labels]
+    made, repairs = fixed(tmp_path / "a.jsonl", of(*rows, KTO))
+    assert [row["label"] for row in made] == [True, False, True, False, True, False, True]
+    left = [(one.where.rpartition(":")[2], one.what) for one in repairs if one.left_out]
+    assert left == [
+        ("8", "label-type: label is null"), ("9", "label-value: label is 2"), ("10", "label-type: label is 'good'"),
+        ("11", "label-type: label is missing"),
+    ]  # fmt: skip
+
+
+def test_labels_as_a_table_of_excel_has_them_are_repaired(tmp_path: Path) -> None:
+    made, repairs = fixed(tmp_path / "a.csv", b"prompt,completion,label\np,c,1\np,d,0\np,e,TRUE\n")
+    assert [row["label"] for row in made] == [True, False, True]
+    assert not any(one.left_out for one in repairs)
+
+
+def test_a_row_of_another_label_column_takes_no_other_row_with_it(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "a.jsonl", [{**KTO, "label": 1}, {**KTO, "label": True}, alpaca(kto_tag="good")])
+    synthgen("validate", source, "--format", "kto", "--fix", "-o", "b.jsonl", cwd=tmp_path)
+    assert [json.loads(row)["label"] for row in lines(tmp_path / "b.jsonl")] == [True, True]
+
+
 @pytest.mark.parametrize(
     ("line", "kept", "what"),
     [

@@ -17,7 +17,7 @@ _ANSWERS = ("assistant", "gpt")
 def label_of(row: Mapping[str, Any], column: str) -> bool:
     """The label of a row; ParseError where the value is none. Tables and other languages spell it 1 or "True"."""
     value = row.get(column)
-    found = _meaning(value)
+    found = meaning(value)
     if found is None:
         raise ParseError(f"{column} must be true or false (or 1 and 0, or 1 and -1), found {shown(value)}")
     return found
@@ -39,7 +39,7 @@ def tag_column(row: Mapping[str, Any]) -> str | None:
         return None
     label = row["label"]
     answer = "completion" in row or _ends_with_answer(row.get("messages"))
-    return "label" if isinstance(label, bool) or (answer and _meaning(label) is not None) else None
+    return "label" if isinstance(label, bool) or (answer and meaning(label) is not None) else None
 
 
 def judged(row: Mapping[str, Any]) -> bool:
@@ -47,7 +47,8 @@ def judged(row: Mapping[str, Any]) -> bool:
     return not PAIRED.isdisjoint(row) or tag_column(row) is not None
 
 
-def _meaning(value: Any) -> bool | None:
+def meaning(value: Any) -> bool | None:
+    """What a label says, None where it is none."""
     if isinstance(value, str):
         word = value.strip().lower()
         if word in _WORDS:

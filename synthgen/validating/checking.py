@@ -24,6 +24,7 @@ from synthgen.validating.turns import OPENAI_COLUMNS, Found
 
 _SNIFFED_ROWS = 1000
 _ONE_BY_VALUE = frozenset({"label", "text", "completion"})  # columns whose value says what kind a row is
+_UNLABELLED = {"kto": ("prompt-completion", "prompt-completion-text"), "kto-swift": ("messages",)}
 _KIN = ({"text", "chatml", "chatml-sep"}, {"prompts", "rl"})  # differ in their markup alone, or in what may be left out
 
 
@@ -224,6 +225,8 @@ def _is_other(one: Kind, kind: Kind, row: Mapping[str, Any]) -> bool:
     """Whether a row is of another kind than the file, rather than one of its own that is at fault."""
     if one.name in (kind.name, "prompts") or any({one.name, kind.name} <= kin for kin in _KIN):
         return False
+    if kind.name.startswith("kto") and one.name in _UNLABELLED.get(kind.name, (kind.name[4:],)):
+        return False  # the label is missing, or says nothing
     return not set(one.needs) < set(kind.needs) <= row.keys()
 
 

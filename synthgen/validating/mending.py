@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from synthgen.formats.labels import meaning
 from synthgen.formats.turns import to_json
 from synthgen.validating.kinds import Kind
 from synthgen.validating.turns import THOUGHT, json_of
@@ -21,7 +22,6 @@ _SPEAKERS = {
     "system": "system",
 }  # fmt: skip
 _ROLES = {"human": "user", "gpt": "assistant", "observation": "tool", "system": "system"}
-_LABELS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _NO_PARAMETERS = {"type": "object", "properties": {}}
 
 
@@ -31,7 +31,7 @@ def mended(row: Mapping[str, Any], kind: Kind, tell: Tell) -> dict[str, Any]:
     if not kind.readers or not kind.name:
         return made
     for column in ("kto_tag", "label") if kind.name.startswith("kto") else ():
-        if column in made and (label := _label(made[column])) is not None and made[column] is not label:
+        if column in made and (label := meaning(made[column])) is not None and made[column] is not label:
             tell(f"{column}: {made[column]!r} is now {to_json(label)}")
             made[column] = label
     if "tools" in made:
@@ -61,12 +61,6 @@ def _each(turns: Any, mend: Callable[[dict[str, Any], Tell], Any], tell: Tell) -
         for what in done:
             tell(f"turn {number}: {what}")
     return made
-
-
-def _label(value: Any) -> bool | None:
-    if isinstance(value, str):
-        return _LABELS.get(value.strip().lower())
-    return bool(value) if isinstance(value, int | float) and value in (0, 1) else None
 
 
 def _spoken(turn: dict[str, Any], tell: Tell) -> dict[str, Any]:

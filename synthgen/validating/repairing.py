@@ -164,6 +164,8 @@ class Repairing:
         mend = mended(row, kind, done.append)
         more: list[str] = []
         made = self._arranged(mend, more.append)
+        if more and breaks(kind, made, b"") and not breaks(kind, mend, b""):
+            return mend  # a column of other rows is a fault in this one: a second label
         after = kind_of(made)
         if not self._checked.named and after is not None and after.name != kind.name:
             return mend  # a column that a row at fault alone has would make it one of another kind
