@@ -55,6 +55,7 @@ CASES: dict[str, Sequence[Row] | bytes] = {
     "long-line": b'{"text": "a"}\n{"text": "' + b"b" * 8_000_001 + b'"}\n',
     "bom": b'\xef\xbb\xbf{"text": "a"}\n',
     "mixed-shapes": [alpaca(), said(Q, A)],
+    "unknown-format": [{"问题": "q", "答案": "a"}],
     "mixed-types": [alpaca(score=1), alpaca(score="1")],
     "free-keys": [alpaca(info={"a": 1}), alpaca(info={"b": 1})],
     "date-column": [alpaca(output="2024-01-31")],

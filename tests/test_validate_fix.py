@@ -170,8 +170,10 @@ def test_a_file_of_which_no_line_is_json_may_hold_rows_all_the_same(tmp_path: Pa
 
 def test_an_unknown_kind_is_not_touched(tmp_path: Path) -> None:
     rows = [{"label": 1, "tools": "", "role": "human"}, {"label": 0, "tools": "", "role": "gpt"}]
-    made, repairs = fixed(tmp_path / "a.jsonl", of(*rows))
-    assert (made, repairs) == (rows, [])
+    (tmp_path / "a.jsonl").write_bytes(of(*rows))
+    repairs: list[Repair] = []
+    Repairing(Check(tmp_path / "a.jsonl", lambda _: None).run(), tmp_path / "b.jsonl", repairs.append).run()
+    assert ([json.loads(row) for row in lines(tmp_path / "b.jsonl")], repairs) == (rows, [])
 
 
 def test_the_file_must_stay_as_it_was_checked(tmp_path: Path) -> None:

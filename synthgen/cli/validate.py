@@ -63,6 +63,8 @@ def validate(files: tuple[str, ...], format_name: str | None, fix: bool, out: Pa
             as_json({"event": "result", **work.as_dict()})
         else:
             _close(work, shown)
+            if fixed is None:
+                _advise(work)
             if fixed is not None and out is not None:
                 _close_fix(out, fixed)
     return int(work.faults > 0)
@@ -137,6 +139,17 @@ def _close(work: Validation, found: _Shown) -> None:
         terminal.print(escape(_file_line(one)))
         for rule in one.notes:
             terminal.print(f"  note: {escape(rule.hint)}")
+
+
+def _advise(work: Validation) -> None:
+    from rich.markup import escape
+
+    from synthgen.report import console
+    from synthgen.validating.advice import advice
+
+    for one in work.checked:
+        for line in advice(one):
+            console().print(escape(line))
 
 
 def _file_line(one: Checked) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from synthgen.errors import UsageError
 from synthgen.rows import row_files
+from synthgen.rows.shapes import is_registry
 from synthgen.validating.checking import Checked, Finding, Tell
 from synthgen.validating.kinds import Kind, kind_of
 from synthgen.validating.reading import pieces
@@ -19,6 +20,7 @@ from synthgen.validating.registry import entry_faults
 from synthgen.validating.rules import RULES
 
 REGISTRY = "dataset_info.json"
+_MOST_BYTES = 5_000_000  # LLaMA-Factory's own, of some two hundred sets, is a hundredth of it
 # LLaMA-Factory takes the first of these that an entry has.
 _ELSEWHERE = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
 # Where any file is named after a split, `datasets` takes those alone.
@@ -27,14 +29,31 @@ _SPLIT = re.compile(
 )
 
 
-class Folder:
-    """`files` are those that are data by the card and by the registry, or all where neither names any."""
+def is_registry_file(path: Path) -> bool:
+    """Whether a file is a registry by its name, or by what it holds."""
+    if path.name == REGISTRY or path.suffix.lower() != ".json" or not path.is_file():
+        return path.name == REGISTRY
+    if path.stat().st_size > _MOST_BYTES:
+        return False
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError, OSError):
+        return False
+    return isinstance(found, dict) and is_registry(found)
 
-    def __init__(self, path: Path, tell: Tell, *, registry_alone: bool = False) -> None:
+
+class Folder:
+    """`files` are those that are data by the card and by the registry, or all where neither names any.
+
+    `registry`: the name of one that is looked at alone.
+    """
+
+    def __init__(self, path: Path, tell: Tell, *, registry: str = "") -> None:
         """Raises UsageError where there is nothing to read."""
         self.path, self._tell = path, tell
+        self._registry = path / (registry or REGISTRY)
         self.found: list[Checked] = []  # of the card and of the registry
-        self._card = None if registry_alone else self._read_card()
+        self._card = None if registry else self._read_card()
         self._entries = self._read_registry()
         named = [file for patterns in [self._card or []] for pattern in patterns for file in self._expanded(pattern)]
         named += [file for _, file in self._local() if file.is_file()]
@@ -71,14 +90,14 @@ class Folder:
         for name, entry in (self._entries or {}).items():
             line = self._line_of(name)
             if not isinstance(entry, dict):
-                self._say(self.path / REGISTRY, line, "registry-json", f"{name} is no object")
+                self._say(self._registry, line, "registry-json", f"{name} is no object")
             elif any(key in entry for key in _ELSEWHERE):
                 continue
             elif not (file := self.path / str(entry.get("file_name"))).exists():
-                self._say(self.path / REGISTRY, line, "registry-file", f"{name}: no file {entry.get('file_name')}")
+                self._say(self._registry, line, "registry-file", f"{name}: no file {entry.get('file_name')}")
             elif one := by_path.get(str(file)):
                 for rule, what in entry_faults(entry, one):
-                    self._say(self.path / REGISTRY, line, rule, f"{name}: {what}")
+                    self._say(self._registry, line, rule, f"{name}: {what}")
 
     def _local(self) -> Iterator[tuple[Mapping[str, Any], Path]]:
         """The entries whose file is here."""
@@ -87,7 +106,7 @@ class Folder:
                 yield entry, self.path / str(entry.get("file_name"))
 
     def _read_registry(self) -> dict[str, Any] | None:
-        path = self.path / REGISTRY
+        path = self._registry
         if not path.is_file():
             return None
         data = path.read_bytes()
@@ -139,7 +158,7 @@ class Folder:
             return []
 
     def _line_of(self, name: str) -> int:
-        text = (self.path / REGISTRY).read_text("utf-8", errors="replace")
+        text = self._registry.read_text("utf-8", errors="replace")
         for spelled in (json.dumps(name), json.dumps(name, ensure_ascii=False)):
             if found := re.search(rf"{re.escape(spelled)}\s*:", text):
                 return text.count("\n", 0, found.start()) + 1

@@ -18,6 +18,7 @@ WORDS: Mapping[Effect, str] = {
 # what somebody may have meant. A note is true of the format, whoever writes it.
 Level = Literal["fault", "warning", "note"]
 
+_NAMES = "messages; conversations; instruction, output; prompt, completion; question, answer; chosen, rejected; or text"
 _EFFECTS: Mapping[str, Effect | None] = {"d": "drop", "a": "abort", "g": "garbage", "c": "cut", "-": None}
 
 
@@ -48,6 +49,7 @@ _TABLE: tuple[tuple[str, Level, str, str], ...] = (
     ("bom", "warning", "-----", "readers of plain JSON stop at a byte order mark; save without it"),
     ("compressed", "warning", "a--a-", "unpack it: these two know arrow, csv, json, jsonl, parquet and txt"),
     ("mixed-shapes", "fault", "dadda", "loaders decide by the first row, or by one entry a file; split the file"),
+    ("unknown-format", "fault", "-----", f"name them {_NAMES}"),
     ("late-key", "warning", "aaaa-", "datasets takes its columns from the first 10 MB; write the key in every row"),
     ("late-type", "warning", "aaaa-", "datasets takes its types from the first 10 MB; move a row that has it up"),
     ("mixed-types", "warning", "aggg-", "datasets before 4.7 stops, later ones turn numbers in text into numbers"),
