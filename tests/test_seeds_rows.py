@@ -144,7 +144,8 @@ def test_an_empty_array_and_a_header_alone_have_no_rows(tmp_path: Path) -> None:
 def test_other_encodings_are_called_by_name(tmp_path: Path, name: str, encoding: str, mark: str) -> None:
     path = put(tmp_path / name, (mark + lines_of(ROWS)).encode(encoding))
     text = refusal(path)
-    assert f"{path}: this is {encoding}" in text
+    encoding = encoding[:6] if mark else encoding  # under a name with its order iconv would keep the mark
+    assert f"{path}: this is {encoding};" in text
     assert f"iconv -f {encoding} -t UTF-8" in text
 
 

@@ -84,3 +84,37 @@ def test_a_registry_of_another_name_is_checked_as_one(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "mine.json:1: fault registry-file: b: no file no.jsonl" in done.stdout
     assert "a.jsonl: 1 rows alpaca" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "what"),
+    [
+        ("a.jsonl", '{"text": "a"},\n', "not JSON (a comma after the row at column 14)"),
+        ("a.jsonl", '{"text": "a",}\n', "not JSON (a comma with nothing after it at column 13)"),
+        ("a.json", '[{"text": "a"},\n]', "not JSON (a comma with nothing after it at column 1); nothing after"),
+        ("a.jsonl", '{"text": nul}\n', "not JSON (invalid literal"),
+    ],
+)
+def test_a_comma_too_many_is_called_that(tmp_path: Path, name: str, text: str, what: str) -> None:
+    (tmp_path / name).write_text(text)
+    said_ = synthgen("validate", name, cwd=tmp_path).stdout
+    assert f"fault not-json: {what}" in said_, said_
+
+
+def test_a_spreadsheet_and_other_encodings_have_a_way_out(tmp_path: Path) -> None:
+    (tmp_path / "a.xlsx").write_bytes(b"PK")
+    assert "a.xlsx: a spreadsheet; save it as CSV UTF-8" in synthgen("validate", "a.xlsx", cwd=tmp_path).stderr
+    (tmp_path / "a.csv").write_bytes("问题,答案\n".encode("gb18030"))
+    assert "iconv -f GB18030 -t UTF-8" in synthgen("validate", "a.csv", cwd=tmp_path).stdout
+
+
+def test_a_mark_before_csv_is_no_finding(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfinstruction,input,output\nq,,a\n")
+    assert result(synthgen("validate", "a.csv", "--json", cwd=tmp_path))["warnings"] == 0
+
+
+def test_the_same_of_row_after_row_is_said_ten_times(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", [alpaca(output=None)] * 40 + [alpaca(instruction=3)])
+    said_ = synthgen("validate", "a.jsonl", cwd=tmp_path).stdout
+    assert (said_.count("fault no-output"), said_.count("fault instruction-type")) == (10, 1)
+    assert "  30 more of no-output: --json tells every one" in said_

@@ -49,6 +49,8 @@ def thought(text: str) -> str:
 REPAIRS: dict[str, tuple[list[Any], Any, str]] = {
     # name: rows, the last row of the copy, what is told of it
     "speakers": ([SOUND, said(("User", "q"), ("ASSISTANT", "a"), tools=None)], SOUND, "turn 1: 'User' is now 'human'"),
+    "a speaker of the first ShareGPT": ([SOUND, said(Q, ("bing", "a"), tools=None)], SOUND, "turn 2: 'bing' is now 'gpt'"),
+    "pairs": ([SOUND, {"conversations": [{"human": "q", "assistant": "a"}], "tools": None}], SOUND, "conversations are now turns of human and gpt"),
     "role and content": ([SOUND, {"conversations": talk(U, S)["messages"], "tools": None}], SOUND, "turn 2: role and content are now from and value"),
     "roles": ([talk(U, S), talk(("human", "q"), ("bot", "a"))], talk(U, S), "turn 2: 'bot' is now 'assistant'"),
     "from and value": ([talk(U, S), {"messages": said(Q, A)["conversations"]}], talk(U, S), "turn 1: from and value are now role and content"),

@@ -39,8 +39,11 @@ def _absent(row: Mapping[str, Any], column: str) -> str:
 
 def _asked(row: Mapping[str, Any], roles: set[str]) -> Iterator[Found]:
     """Instruction, input, system and history, which rows of one answer, of two and with a label share."""
-    instruction = row.get("instruction")
-    if instruction is None:
+    instruction, given = row.get("instruction"), row.get("input")
+    silent = instruction is None or (type(instruction) is str and not instruction.strip())
+    if silent and type(given) is str and given.strip():
+        yield "input-alone", f"instruction is {'empty' if instruction is not None else _absent(row, 'instruction')}"
+    elif instruction is None:
         yield "no-instruction", f"instruction is {_absent(row, 'instruction')}"
     elif type(instruction) is not str:
         yield "instruction-type", f"instruction is {kind_of_value(instruction)}"
@@ -154,9 +157,10 @@ def labelled_completion(row: Mapping[str, Any], roles: set[str]) -> Iterator[Fou
 
 
 def completion(row: Mapping[str, Any], roles: set[str]) -> Iterator[Found]:
-    """prompt and completion, both text or both turns."""
+    """prompt and completion, both text or both turns; of KTO rows the prompt may stand in the completion."""
     answer, prompt = row.get("completion"), row.get("prompt")
-    if "prompt" in row or type(answer) is not list:
+    labelled = not row.keys().isdisjoint(("label", "kto_tag"))
+    if "prompt" in row or type(answer) is not list or not labelled:
         yield from _prompt(row, roles)
     if not says(answer):
         yield (

@@ -18,7 +18,7 @@ from synthgen.rows.packed import BrokenError, unpacked
 from synthgen.validating.columns import Columns
 from synthgen.validating.content import length, looks, marks
 from synthgen.validating.kinds import KINDS, UNKNOWN, Kind, kind_of, notes
-from synthgen.validating.reading import can_read, is_lines, is_packed, pieces
+from synthgen.validating.reading import can_read, is_lines, is_packed, is_table, pieces
 from synthgen.validating.rules import RULES, Effect, Loader, Rule
 from synthgen.validating.turns import OPENAI_COLUMNS, Found
 
@@ -105,7 +105,7 @@ class Check:
                 return found
         found.kind = found.kind or self._sniffed()
         kind = found.kind or UNKNOWN
-        if self._has_mark():
+        if not is_table(self._path) and self._has_mark():
             self._say(1, [("bom", "a byte order mark")])
         in_pieces = is_lines(self._path)
         for line, offset, raw, row, problem in pieces(self._path):

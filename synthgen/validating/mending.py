@@ -8,6 +8,7 @@ from typing import Any
 
 from synthgen.formats.labels import meaning
 from synthgen.formats.turns import to_json
+from synthgen.rows.shapes import canonical
 from synthgen.validating.kinds import Kind
 from synthgen.validating.turns import THOUGHT, json_of
 
@@ -15,6 +16,7 @@ Tell = Callable[[str], object]  # gets what was repaired
 
 _SPEAKERS = {
     "user": "human", "human": "human", "prompter": "human",
+    "bing": "gpt", "bard": "gpt",
     "assistant": "gpt", "gpt": "gpt", "chatgpt": "gpt", "bot": "gpt", "model": "gpt", "ai": "gpt",
     "function_call": "function_call", "tool_call": "function_call",
     "observation": "observation", "observations": "observation", "function_response": "observation",
@@ -34,6 +36,10 @@ def mended(row: Mapping[str, Any], kind: Kind, tell: Tell) -> dict[str, Any]:
         if column in made and (label := meaning(made[column])) is not None and made[column] is not label:
             tell(f"{column}: {made[column]!r} is now {to_json(label)}")
             made[column] = label
+    turns = made.get("conversations")
+    if turns is not None and (spoken := canonical({"conversations": turns})["conversations"]) != turns:
+        tell("conversations are now turns of human and gpt")
+        made["conversations"] = spoken
     if "tools" in made:
         made["tools"] = _tools(made["tools"], tell, text="conversations" in made)
     for column, turn in (
