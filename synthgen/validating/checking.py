@@ -15,6 +15,7 @@ import orjson
 
 from synthgen.errors import UsageError
 from synthgen.rows.packed import BrokenError, unpacked
+from synthgen.validating.cells import Cells
 from synthgen.validating.columns import Columns
 from synthgen.validating.content import length, looks, marks
 from synthgen.validating.kinds import KINDS, UNKNOWN, Kind, kind_of, notes
@@ -108,22 +109,29 @@ class Check:
         if not is_table(self._path) and self._has_mark():
             self._say(1, [("bom", "a byte order mark")])
         in_pieces = is_lines(self._path)
-        for line, offset, raw, row, problem in pieces(self._path):
+        cells = Cells(self._path) if is_table(self._path) else None
+        if cells is not None:
+            self._say(1, cells.found(kind.reads))
+        for line, offset, raw, whole, problem in pieces(self._path):
             if problem is not None:
                 self._say(line, [problem])
                 self._keep(None, raw, problem[0])
                 found.rows += problem[0] != "no-rows"
                 continue
             found.rows += 1
+            row = cells.row(whole) if cells else whole
             if found.columns is None:
                 plain = ("tools",) if kind.name == "messages" and row.keys() <= OPENAI_COLUMNS else ()
                 found.columns = Columns(in_pieces=in_pieces, read=kind.reads, plain=plain)
-            if told := self._row(kind, row, raw, offset):
+            told = self._row(kind, row, raw, offset)
+            if cells is not None:
+                told += cells.nulls(whole, kind.reads)
+            if told:
                 self._say(line, told)
                 if any(RULES[name].level == "fault" for name, _ in told):
-                    self._keep(row, raw, "")
+                    self._keep(whole, raw, "")
             elif found.kind is None:
-                self._keep(row, raw, "")
+                self._keep(whole, raw, "")
         self._end(kind)
         return found
 
