@@ -18,7 +18,7 @@ from synthgen.rows.packed import BrokenError, unpacked
 # A row is one task or one conversation: what is longer is a file that lost its line ends, and would fill the memory.
 MAX_LINE_BYTES = 8_000_000
 HALF_PAIR = "half a surrogate pair (such as \\ud800), no server accepts it; fix or delete the row"
-_FIX_LINE = "fix or delete the line (validate --fix cuts what stands after a row)"
+_COMMA_AFTER = "a comma after the row"
 _NUL = "a NUL character, no server accepts it; fix or delete the row"
 # UTF-32 first: its little-endian mark begins with that of UTF-16. Under a name with LE, iconv would keep the mark.
 _MARKS = (
@@ -132,7 +132,11 @@ def _json_row(line: bytes, where: str) -> Row | Fault:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         text = decoded(line, where)
-        return text if isinstance(text, Fault) else not_json(where, error, _FIX_LINE)
+        if isinstance(text, Fault):
+            return text
+        path = where.rpartition(":")[0]
+        mend = f"synthgen validate {path} --fix -o PATH cuts it"
+        return not_json(where, error, mend if _comma(error) == _COMMA_AFTER else "fix or delete the line")
     return checked(value, where, maybe_nul=b"\\u0000" in line)
 
 
@@ -149,7 +153,7 @@ def _comma(error: json.JSONDecodeError) -> str:
     """What is wrong where it is a comma too many, which readers tell as anything else."""
     before, after = error.doc[max(0, error.pos - 100) : error.pos].rstrip(), error.doc[error.pos :][:100].lstrip()
     if before.endswith("}") and after.startswith(","):
-        return "a comma after the row"
+        return _COMMA_AFTER
     if (before + after[:1]).endswith((",]", ",}")) or (before.endswith(",") and not after):
         return "a comma with nothing after it"
     return "a comma with nothing after it" if after[:2] in (",]", ",}") else ""
