@@ -10,8 +10,6 @@ import pytest
 from command import lines, result, synthgen, write_rows
 from test_validate import A, Q, S, U, alpaca, said, talk
 
-ULTRA = {"prompt": "p", "chosen": talk(("user", "p"), S)["messages"], "rejected": talk(("user", "p"), ("assistant", "b"))["messages"]}  # fmt: skip
-
 
 @pytest.mark.parametrize(
     ("name", "text", "columns"),
@@ -36,7 +34,6 @@ def test_rows_of_no_known_format_are_a_fault_that_names_the_columns(
     ("row", "as_"),
     [
         ({"id": "1", "data": ["q", "a", "r", "b"]}, "1 of the first 1 rows at fault as fastchat: {} messages"),
-        (ULTRA, "1 of the first 1 rows at fault as preference: {} preference"),
         (talk(U, S) | {"messages": json.dumps(talk(U, S)["messages"])}, "1 of the first 1 rows at fault as messages: {} messages"),
     ],
 )  # fmt: skip

@@ -17,6 +17,9 @@ from synthgen.validating.repairing import Repair, Repairing
 
 U, S = ("user", "q"), ("assistant", "a")
 SOUND = said(Q, A, tools=None)
+PAIR = {
+    name: talk(turn)["messages"] for name, turn in {"prompt": U, "chosen": S, "rejected": ("assistant", "b")}.items()
+}
 
 
 def fixed(path: Path, data: bytes, out: str = "out.jsonl") -> tuple[list[Any], list[Repair]]:
@@ -51,6 +54,8 @@ REPAIRS: dict[str, tuple[list[Any], Any, str]] = {
     "speakers": ([SOUND, said(("User", "q"), ("ASSISTANT", "a"), tools=None)], SOUND, "turn 1: 'User' is now 'human'"),
     "a speaker of the first ShareGPT": ([SOUND, said(Q, ("bing", "a"), tools=None)], SOUND, "turn 2: 'bing' is now 'gpt'"),
     "pairs": ([SOUND, {"conversations": [{"human": "q", "assistant": "a"}], "tools": None}], SOUND, "conversations are now turns of human and gpt"),
+    "a text before turns": ([PAIR, {**PAIR, "prompt": "q"}], PAIR, "prompt is now a turn of the user"),
+    "a prompt that the answers begin with": ([PAIR, {"prompt": "q", **{side: [*PAIR["prompt"], *PAIR[side]] for side in ("chosen", "rejected")}}], PAIR, "prompt is now turns, which both answers began with"),
     "role and content": ([SOUND, {"conversations": talk(U, S)["messages"], "tools": None}], SOUND, "turn 2: role and content are now from and value"),
     "roles": ([talk(U, S), talk(("human", "q"), ("bot", "a"))], talk(U, S), "turn 2: 'bot' is now 'assistant'"),
     "from and value": ([talk(U, S), {"messages": said(Q, A)["conversations"]}], talk(U, S), "turn 1: from and value are now role and content"),

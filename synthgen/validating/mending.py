@@ -52,9 +52,28 @@ def mended(row: Mapping[str, Any], kind: Kind, tell: Tell) -> dict[str, Any]:
         if column in made:
             value = made[column]
             made[column] = answer(value, tell) if isinstance(value, dict) else _each(value, answer, tell)
+    if kind.name == "preference":
+        _with_turns(made, tell)
     if isinstance(made.get("input"), dict):
         made["input"] = {**made["input"], "messages": _each(made["input"].get("messages"), _message, tell)}
     return made
+
+
+def _with_turns(made: dict[str, Any], tell: Tell) -> None:
+    """A prompt of text beside answers of turns, which may begin with it once more."""
+    prompt, chosen, rejected = (made.get(name) for name in ("prompt", "chosen", "rejected"))
+    if not isinstance(prompt, str) or not isinstance(chosen, list) or not isinstance(rejected, list):
+        return
+    shared = 0
+    while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:
+        shared += 1
+    asked = [turn.get("content") for turn in chosen[:shared] if isinstance(turn, dict) and turn.get("role") == "user"]
+    if asked == [prompt]:
+        tell("prompt is now turns, which both answers began with")
+        made["prompt"], made["chosen"], made["rejected"] = chosen[:shared], chosen[shared:], rejected[shared:]
+    elif all(isinstance(turn, dict) and turn.get("role") == "assistant" for turn in (*chosen[:1], *rejected[:1])):
+        tell("prompt is now a turn of the user")
+        made["prompt"] = [{"role": "user", "content": prompt}]
 
 
 def _each(turns: Any, mend: Callable[[dict[str, Any], Tell], Any], tell: Tell) -> Any:

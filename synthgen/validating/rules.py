@@ -114,7 +114,7 @@ _TABLE: tuple[tuple[str, Level, str, str], ...] = (
     ("label-value", "fault", "dggg-", "the label must be true or false; TRL takes every number but 0 for true"),
     ("empty-prompt", "fault", "dgggg", "write the prompt, or delete the row"),
     ("no-completion", "fault", "daggg", "write the completion, or delete the row"),
-    ("prompt-type", "fault", "daada", "prompt and completion are both text, or both turns"),
+    ("prompt-type", "fault", "daada", "the prompt and what answers it are both text, or both turns"),
     ("empty-text", "fault", "d-gg-", "there is nothing to train on; delete the row"),
     # a folder: the registry of LLaMA-Factory, the card
     ("registry-json", "fault", "a----", "dataset_info.json must be one JSON object of entries"),
