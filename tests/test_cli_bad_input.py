@@ -82,7 +82,7 @@ SEEDS: dict[str, tuple[str, str | bytes, tuple[str, ...]]] = {
     "empty task": ("s.jsonl", jsonl(GOOD, {"instruction": " "}), ("s.jsonl:2: instruction is empty; write the task",)),
     "a list for a row": ("s.jsonl", jsonl(GOOD, [1]), ("s.jsonl:2: an array where a row must be an object",)),
     "empty": ("s.jsonl", "", ("s.jsonl: no rows in it; give a file with at least one",)),
-    "UTF-16": ("s.jsonl", jsonl(GOOD).encode("utf-16"), ("s.jsonl: this is UTF-16LE; convert it: iconv",)),
+    "UTF-16": ("s.jsonl", jsonl(GOOD).encode("utf-16"), ("s.jsonl: this is UTF-16; convert it: iconv -f UTF-16 -t",)),
     "GBK": (
         "s.jsonl",
         jsonl(GOOD).encode() + jsonl({**GOOD, "output": "莱茵河"}).encode("gbk"),

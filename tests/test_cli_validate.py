@@ -47,7 +47,7 @@ def test_json_tells_every_finding_and_then_the_counts(tmp_path: Path) -> None:
     assert told[0]["where"] == f"{source}:2"
     assert told[0]["effects"] == {"LLaMA-Factory": "drop", "axolotl": "garbage", "ms-swift": "drop"}
     plain = synthgen("validate", source, cwd=tmp_path).stdout
-    assert plain.count("fault no-output") == 60
+    assert plain.count("fault no-output") == 10
     assert "57 more of turn-number: --json tells every one" in plain
 
 

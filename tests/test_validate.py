@@ -50,12 +50,12 @@ CASES: dict[str, Sequence[Row] | bytes] = {
     "half-pair": b'{"text": "a"}\n{"text": "\\ud800"}\n',
     "duplicate-key": b'{"text": "a"}\n{"text": "b", "text": "c"}\n',
     "no-rows": b"",
-    "unknown-columns": [{"data": [alpaca()]}],
     "nan": b'{"text": "a", "score": 1}\n{"text": "b", "score": NaN}\n',
     "nul": [{"text": "a"}, {"text": "b\0"}],
     "long-line": b'{"text": "a"}\n{"text": "' + b"b" * 8_000_001 + b'"}\n',
     "bom": b'\xef\xbb\xbf{"text": "a"}\n',
     "mixed-shapes": [alpaca(), said(Q, A)],
+    "unknown-format": [{"问题": "q", "答案": "a"}],
     "mixed-types": [alpaca(score=1), alpaca(score="1")],
     "free-keys": [alpaca(info={"a": 1}), alpaca(info={"b": 1})],
     "date-column": [alpaca(output="2024-01-31")],
@@ -65,6 +65,7 @@ CASES: dict[str, Sequence[Row] | bytes] = {
     "over-1024": [talk(U, S), talk(U, ("assistant", LONG))],
     "over-2048": [alpaca(), alpaca(output=LONG * 2)],
     "no-instruction": [alpaca(), alpaca(instruction=" ")],
+    "input-alone": [alpaca(), alpaca(instruction="", input="x")],
     "instruction-type": [alpaca(), alpaca(instruction=3)],
     "no-output": [alpaca(), {"instruction": "i", "input": ""}],
     "empty-output": [alpaca(), alpaca(output="\n")],
@@ -79,6 +80,7 @@ CASES: dict[str, Sequence[Row] | bytes] = {
     "empty-turn": [said(Q, A), said(Q, ("gpt", " "))],
     "speaker": [said(Q, A), said(("narrator", "q"), A)],
     "role": [talk(U, S), talk(("narrator", "q"), S)],
+    "swift-role": [talk(U, S), talk(U, ("tool_call", CALL[1]), ("tool_response", "1"), S)],
     "from-value": [talk(U, S), {"messages": said(Q, A)["conversations"]}],
     "developer-role": [talk(U, S), talk(("developer", "s"), U, S)],
     "turn-order": [said(Q, A), said(Q, A, ("system", "s"), A)],
@@ -107,6 +109,7 @@ CASES: dict[str, Sequence[Row] | bytes] = {
     "same-answer": [{"prompt": "p", "chosen": "a", "rejected": "b"}, {"prompt": "p", "chosen": "a", "rejected": "a"}],
     "no-prompt": [{"chosen": "good answer", "rejected": "great answer"}],
     "label-type": [said(Q, A, kto_tag="true")],
+    "label-value": [said(Q, A, kto_tag=True), said(Q, A, kto_tag=-1)],
     "empty-prompt": [{"prompt": "p", "completion": "a"}, {"prompt": "", "completion": "a"}],
     "no-completion": [{"prompt": "p", "completion": "a"}, {"prompt": "p", "completion": None}],
     "prompt-type": [{"prompt": "p", "completion": talk(S)["messages"]}],
@@ -199,7 +202,8 @@ def test_every_rule_is_tried() -> None:
     of_folders = {name for name in RULES if name.startswith(("registry-", "card-", "stray-"))}
     notes = {name for name, rule in RULES.items() if rule.level == "note"}
     late_ones = {rule for rule, _ in LATE.values()}
-    assert {*CASES, *late_ones, "compressed", "unreadable", *of_folders, *notes} == set(RULES)
+    of_csv = {name for name in RULES if name.startswith("csv-")}
+    assert {*CASES, *late_ones, *of_csv, "compressed", "unreadable", *of_folders, *notes} == set(RULES)
     assert {"compressed", "late-key", "late-type"} & set(CASES) == set()
 
 
@@ -276,7 +280,7 @@ SOUND: dict[str, Sequence[Row]] = {
     "code": [alpaca(output='x <| y |> f {{ a }} {"k": 1, "k": 2} [INSTALL] <s> <img> <|> a|>')],
     "our own": [{"messages": talk(U, S)["messages"], "meta": {"a": 1}}, {"messages": [], "meta": {"b": "x"}}],
     "kto": [talk(U, S, label=True), talk(U, S, label=False)],
-    "kto of TRL": [{"prompt": "p", "completion": "c", "label": False}],
+    "kto of TRL": [{"prompt": "p", "completion": "c", "label": label} for label in (1, 0, 1, 0)],
     "a swift pair": [talk(U, S, rejected_response="b")],
     "pairs of OpenAI": [{
         "input": {"messages": talk(U)["messages"], "tools": []},
@@ -325,7 +329,7 @@ def test_faults_of_other_containers_have_their_place(tmp_path: Path) -> None:
     assert [one.rule.name for one in found] == ["no-output", "not-json"]
     assert "nothing after it can be read" in found[-1].what
     _, found = check(tmp_path / "d.csv", b"instruction,input,output\na,,b\nc,,\nd,e\n")
-    assert [(one.line, one.rule.name) for one in found] == [(3, "empty-output"), (4, "not-json")]
+    assert [(one.line, one.rule.name) for one in found] == [(3, "no-output"), (4, "not-json")]
     _, found = check(tmp_path / "e.jsonl", "中".encode("utf-16"))
     assert [one.rule.name for one in found] == ["not-utf8"]
     _, found = check(tmp_path / "f.parquet", b"PAR1")

@@ -17,6 +17,9 @@ from synthgen.validating.repairing import Repair, Repairing
 
 U, S = ("user", "q"), ("assistant", "a")
 SOUND = said(Q, A, tools=None)
+PAIR = {
+    name: talk(turn)["messages"] for name, turn in {"prompt": U, "chosen": S, "rejected": ("assistant", "b")}.items()
+}
 
 
 def fixed(path: Path, data: bytes, out: str = "out.jsonl") -> tuple[list[Any], list[Repair]]:
@@ -49,6 +52,10 @@ def thought(text: str) -> str:
 REPAIRS: dict[str, tuple[list[Any], Any, str]] = {
     # name: rows, the last row of the copy, what is told of it
     "speakers": ([SOUND, said(("User", "q"), ("ASSISTANT", "a"), tools=None)], SOUND, "turn 1: 'User' is now 'human'"),
+    "a speaker of the first ShareGPT": ([SOUND, said(Q, ("bing", "a"), tools=None)], SOUND, "turn 2: 'bing' is now 'gpt'"),
+    "pairs": ([SOUND, {"conversations": [{"human": "q", "assistant": "a"}], "tools": None}], SOUND, "conversations are now turns of human and gpt"),
+    "a text before turns": ([PAIR, {**PAIR, "prompt": "q"}], PAIR, "prompt is now a turn of the user"),
+    "a prompt that the answers begin with": ([PAIR, {"prompt": "q", **{side: [*PAIR["prompt"], *PAIR[side]] for side in ("chosen", "rejected")}}], PAIR, "prompt is now turns, which both answers began with"),
     "role and content": ([SOUND, {"conversations": talk(U, S)["messages"], "tools": None}], SOUND, "turn 2: role and content are now from and value"),
     "roles": ([talk(U, S), talk(("human", "q"), ("bot", "a"))], talk(U, S), "turn 2: 'bot' is now 'assistant'"),
     "from and value": ([talk(U, S), {"messages": said(Q, A)["conversations"]}], talk(U, S), "turn 1: from and value are now role and content"),
@@ -79,6 +86,33 @@ def test_what_is_repaired_is_told_with_its_line(tmp_path: Path, name: str) -> No
     assert (f"{tmp_path}/a.jsonl:{len(given)}", what) in [(one.where, one.what) for one in repairs]
     assert rows[:-1] == given[:-1]
     assert not any(one.left_out for one in repairs)
+
+
+KTO = {"prompt": "p", "completion": "c"}
+
+
+def test_labels_of_many_spellings_are_repaired_and_those_of_none_told(tmp_path: Path) -> None:
+    labels = [1, 0, True, "0", "TRUE", -1, "1.0", None, 2, "good"]
+    rows = [{**KTO, "label": label} for label in labels]
+    made, repairs = fixed(tmp_path / "a.jsonl", of(*rows, KTO))
+    assert [row["label"] for row in made] == [True, False, True, False, True, False, True]
+    left = [(one.where.rpartition(":")[2], one.what) for one in repairs if one.left_out]
+    assert left == [
+        ("8", "label-type: label is null"), ("9", "label-value: label is 2"), ("10", "label-type: label is 'good'"),
+        ("11", "label-type: label is missing"),
+    ]  # fmt: skip
+
+
+def test_labels_as_a_table_of_excel_has_them_are_repaired(tmp_path: Path) -> None:
+    made, repairs = fixed(tmp_path / "a.csv", b"prompt,completion,label\np,c,1\np,d,0\np,e,TRUE\n")
+    assert [row["label"] for row in made] == [True, False, True]
+    assert not any(one.left_out for one in repairs)
+
+
+def test_a_row_of_another_label_column_takes_no_other_row_with_it(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "a.jsonl", [{**KTO, "label": 1}, {**KTO, "label": True}, alpaca(kto_tag="good")])
+    synthgen("validate", source, "--format", "kto", "--fix", "-o", "b.jsonl", cwd=tmp_path)
+    assert [json.loads(row)["label"] for row in lines(tmp_path / "b.jsonl")] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -145,8 +179,10 @@ def test_a_file_of_which_no_line_is_json_may_hold_rows_all_the_same(tmp_path: Pa
 
 def test_an_unknown_kind_is_not_touched(tmp_path: Path) -> None:
     rows = [{"label": 1, "tools": "", "role": "human"}, {"label": 0, "tools": "", "role": "gpt"}]
-    made, repairs = fixed(tmp_path / "a.jsonl", of(*rows))
-    assert (made, repairs) == (rows, [])
+    (tmp_path / "a.jsonl").write_bytes(of(*rows))
+    repairs: list[Repair] = []
+    Repairing(Check(tmp_path / "a.jsonl", lambda _: None).run(), tmp_path / "b.jsonl", repairs.append).run()
+    assert ([json.loads(row) for row in lines(tmp_path / "b.jsonl")], repairs) == (rows, [])
 
 
 def test_the_file_must_stay_as_it_was_checked(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_what_we_write_breaks_no_rule(tmp_path_factory: pytest.TempPathFactory, 
 # tool calls have a result after a sentence in place of a call; each `[]` stands in the file.
 REAL: dict[str, tuple[int, str | None, dict[str, int]]] = {
     "belle_zh_seed_tasks.json": (175, "seed-tasks", {}),
-    "bfcl_v4_live_multiple.json": (1053, None, {"free-keys": 1, "unknown-columns": 1}),
+    "bfcl_v4_live_multiple.json": (1053, None, {"free-keys": 1, "unknown-format": 1}),
     "fastchat_dummy_conversation.json": (500, "sharegpt", {}),
     "gpteacher_codegen.json": (4535, "alpaca", {"other-output-column": 1}),
     "gpteacher_toolformer_06_alpaca.json": (2396, "alpaca", {}),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from synthgen.validating.validation import Validation
 
 _MOST_FAULTS, _MOST_WARNINGS = 100, 3  # of a rule, that are shown
+_MOST_ALIKE = 10  # that say the same of row after row
 _MOST_REPAIRS, _MOST_CHARS = 1000, 300
 
 
@@ -63,6 +64,8 @@ def validate(files: tuple[str, ...], format_name: str | None, fix: bool, out: Pa
             as_json({"event": "result", **work.as_dict()})
         else:
             _close(work, shown)
+            if fixed is None:
+                _advise(work)
             if fixed is not None and out is not None:
                 _close_fix(out, fixed)
     return int(work.faults > 0)
@@ -80,6 +83,8 @@ class _Shown:
         self.faults: list[str] = []
         self.warnings: list[str] = []
         self.counts: Counter[str] = Counter()
+        self.shown: Counter[str] = Counter()
+        self._same: Counter[tuple[str, str]] = Counter()
         self.repairs: list[str] = []
         self.more_repairs = 0
 
@@ -88,8 +93,12 @@ class _Shown:
 
         self.counts[found.rule.name] += 1
         fault = found.rule.level == "fault"
-        if self.counts[found.rule.name] > (_MOST_FAULTS if fault else _MOST_WARNINGS):
+        self._same[found.rule.name, found.what] += 1
+        if self.shown[found.rule.name] >= (_MOST_FAULTS if fault else _MOST_WARNINGS):
             return
+        if self._same[found.rule.name, found.what] > _MOST_ALIKE:
+            return
+        self.shown[found.rule.name] += 1
         effects = f" ({told(found.effects)})" if found.effects else ""
         line = f"{found.where}: {found.rule.level} {found.rule.name}: {found.what}{effects}; {found.rule.hint}"
         (self.faults if fault else self.warnings).append(" ".join(line.split())[:_MOST_CHARS])
@@ -121,12 +130,12 @@ def _close(work: Validation, found: _Shown) -> None:
     from synthgen.validating.rules import RULES
 
     terminal = console()
-    for lines, most, level in ((found.faults, _MOST_FAULTS, "fault"), (found.warnings, _MOST_WARNINGS, "warning")):
+    for lines, level in ((found.faults, "fault"), (found.warnings, "warning")):
         for line in lines:
             terminal.print(shown(line))
         for name, count in found.counts.items():
-            if count > most and RULES[name].level == level:
-                terminal.print(f"  {count - most:,} more of {name}: --json tells every one")
+            if count > found.shown[name] and RULES[name].level == level:
+                terminal.print(f"  {count - found.shown[name]:,} more of {name}: --json tells every one")
     for line in found.repairs:
         terminal.print(shown(line))
     if found.more_repairs:
@@ -137,6 +146,17 @@ def _close(work: Validation, found: _Shown) -> None:
         terminal.print(escape(_file_line(one)))
         for rule in one.notes:
             terminal.print(f"  note: {escape(rule.hint)}")
+
+
+def _advise(work: Validation) -> None:
+    from rich.markup import escape
+
+    from synthgen.report import console
+    from synthgen.validating.advice import advice
+
+    for one in work.checked:
+        for line in advice(one):
+            console().print(escape(line))
 
 
 def _file_line(one: Checked) -> str:

@@ -72,6 +72,8 @@ def row_files(path: Path, *, by_card: bool = True) -> list[Path]:
 def _checked(path: Path) -> list[Path]:
     if kind_of(path) not in _READERS or (is_packed(path) and kind_of(path) not in _OF_TEXT):
         kinds = f"{', '.join(_READERS)}, of text also {' and '.join(PACKED)}"
+        if path.suffix.lower() in _SHEETS:
+            raise UsageError(f"{path}: a spreadsheet; save it as CSV UTF-8 and give that")
         raise UsageError(f"{path}: cannot read rows from this kind of file; it takes {kinds}")
     if not path.is_file():  # rows are read more than once
         raise UsageError(f"{path}: is a pipe or a device; write what comes out of it to a file, and give that")
@@ -100,5 +102,6 @@ _READERS: dict[str, Callable[..., Iterator[Row | Fault]]] = {
     ".parquet": parquet_rows,
     ".arrow": arrow_rows,
 }
+_SHEETS = (".xlsx", ".xls", ".xlsm", ".ods")
 _OF_TEXT = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv"})
 _READABLE = frozenset({*_READERS, *(f"{kind}{packed}" for kind in _OF_TEXT for packed in PACKED)})

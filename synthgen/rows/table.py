@@ -58,6 +58,14 @@ def csv_rows(path: Path, *, as_text: bool = False) -> Iterator[Row | Fault]:
             yield checked(row if as_text else _spelled(row), where, maybe_nul=True)
 
 
+def separator(path: Path) -> str:
+    """What stands between the cells of a file; UsageError where it cannot be read."""
+    try:
+        return _delimiter(next(_text_lines(path), ""))
+    except _EndedError:
+        return ","
+
+
 def _header(cells: list[str], where: str) -> list[str]:
     columns = [cell.strip() for cell in cells]
     if len(set(columns)) < len(columns):

@@ -18,14 +18,15 @@ from synthgen.rows.packed import BrokenError, unpacked
 # A row is one task or one conversation: what is longer is a file that lost its line ends, and would fill the memory.
 MAX_LINE_BYTES = 8_000_000
 HALF_PAIR = "half a surrogate pair (such as \\ud800), which is no text; fix or delete the row"
+_COMMA_AFTER = "a comma after the row"
 _WIDE = float(1 << 63)
 _NUL = "a NUL character, which is no text to most tools; fix or delete the row"
-# UTF-32 first: its little-endian mark begins with that of UTF-16.
+# UTF-32 first: its little-endian mark begins with that of UTF-16. Under a name with LE, iconv would keep the mark.
 _MARKS = (
-    (codecs.BOM_UTF32_LE, "UTF-32LE"),
-    (codecs.BOM_UTF32_BE, "UTF-32BE"),
-    (codecs.BOM_UTF16_LE, "UTF-16LE"),
-    (codecs.BOM_UTF16_BE, "UTF-16BE"),
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
 )
 
 
@@ -157,7 +158,11 @@ def _json_row(line: bytes, where: str) -> Row | Fault:
         value = from_line(line)
     except json.JSONDecodeError as error:
         text = decoded(line, where)
-        return text if isinstance(text, Fault) else not_json(where, error, "fix or delete the line")
+        if isinstance(text, Fault):
+            return text
+        path = where.rpartition(":")[0]
+        mend = f"synthgen validate {path} --fix -o PATH cuts it"
+        return not_json(where, error, mend if _comma(error) == _COMMA_AFTER else "fix or delete the line")
     return checked(value, where, maybe_nul=b"\\u0000" in line)
 
 
@@ -167,7 +172,17 @@ def not_json(where: str, error: json.JSONDecodeError, fix: str, *, ends: bool = 
         return Fault(where, f"{HALF_PAIR} (column {error.colno})", ends)
     if error.doc.startswith("\0", error.pos):
         return Fault(where, _NUL, ends)
-    return Fault(where, f"not JSON ({error.msg} at column {error.colno}); {fix}", ends)
+    return Fault(where, f"not JSON ({_comma(error) or error.msg} at column {error.colno}); {fix}", ends)
+
+
+def _comma(error: json.JSONDecodeError) -> str:
+    """What is wrong where it is a comma too many, which readers tell as anything else."""
+    before, after = error.doc[max(0, error.pos - 100) : error.pos].rstrip(), error.doc[error.pos :][:100].lstrip()
+    if before.endswith("}") and after.startswith(","):
+        return _COMMA_AFTER
+    if (before + after[:1]).endswith((",]", ",}")) or (before.endswith(",") and not after):
+        return "a comma with nothing after it"
+    return "a comma with nothing after it" if after[:2] in (",]", ",}") else ""
 
 
 def checked(value: Any, where: str, *, maybe_nul: bool) -> Row | Fault:

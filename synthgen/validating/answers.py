@@ -39,8 +39,11 @@ def _absent(row: Mapping[str, Any], column: str) -> str:
 
 def _asked(row: Mapping[str, Any], roles: set[str]) -> Iterator[Found]:
     """Instruction, input, system and history, which rows of one answer, of two and with a label share."""
-    instruction = row.get("instruction")
-    if instruction is None:
+    instruction, given = row.get("instruction"), row.get("input")
+    silent = instruction is None or (type(instruction) is str and not instruction.strip())
+    if silent and type(given) is str and given.strip():
+        yield "input-alone", f"instruction is {'empty' if instruction is not None else _absent(row, 'instruction')}"
+    elif instruction is None:
         yield "no-instruction", f"instruction is {_absent(row, 'instruction')}"
     elif type(instruction) is not str:
         yield "instruction-type", f"instruction is {kind_of_value(instruction)}"
@@ -146,11 +149,18 @@ def openai_pair(row: Mapping[str, Any], roles: set[str]) -> Iterator[Found]:
         yield "same-answer", "both outputs are the same"
 
 
+def labelled_completion(row: Mapping[str, Any], roles: set[str]) -> Iterator[Found]:
+    """KTO rows of TRL, which takes 1 and 0 too; the prompt may stand in the completion."""
+    if type(row.get("label")) not in (int, float) or row["label"] not in (0, 1):
+        yield from _label(row)
+    yield from completion(row, roles)
+
+
 def completion(row: Mapping[str, Any], roles: set[str]) -> Iterator[Found]:
     """prompt and completion, both text or both turns; of KTO rows the prompt may stand in the completion."""
-    yield from _label(row)
     answer, prompt = row.get("completion"), row.get("prompt")
-    if "prompt" in row or type(answer) is not list:
+    labelled = not row.keys().isdisjoint(("label", "kto_tag"))
+    if "prompt" in row or type(answer) is not list or not labelled:
         yield from _prompt(row, roles)
     if not says(answer):
         yield (
@@ -164,9 +174,15 @@ def completion(row: Mapping[str, Any], roles: set[str]) -> Iterator[Found]:
 
 
 def _label(row: Mapping[str, Any]) -> Iterator[Found]:
-    for column in ("kto_tag", "label"):
-        if column in row and type(row[column]) is not bool:
-            yield "label-type", f"{column} is {kind_of_value(row[column])}"
+    """The first label that is there counts: in a file of both columns, one of them is null."""
+    columns = [column for column in ("kto_tag", "label") if column in row]
+    column = next((column for column in columns if row[column] is not None), columns[0] if columns else "label")
+    label = row.get(column)
+    if type(label) in (int, float) and label not in (0, 1):
+        yield "label-value", f"{column} is {label}"
+    elif type(label) is not bool:
+        what = repr(label)[:40] if type(label) is str else label if type(label) in (int, float) else None
+        yield "label-type", f"{column} is {what if what is not None else _absent(row, column)}"
 
 
 def labelled_messages(row: Mapping[str, Any], roles: set[str]) -> Iterator[Found]:

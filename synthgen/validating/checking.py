@@ -15,15 +15,17 @@ import orjson
 
 from synthgen.errors import UsageError
 from synthgen.rows.packed import BrokenError, unpacked
+from synthgen.validating.cells import Cells
 from synthgen.validating.columns import Columns
 from synthgen.validating.content import length, looks, marks
 from synthgen.validating.kinds import KINDS, UNKNOWN, Kind, kind_of, notes
-from synthgen.validating.reading import can_read, is_lines, is_packed, pieces
+from synthgen.validating.reading import can_read, is_lines, is_packed, is_table, pieces
 from synthgen.validating.rules import RULES, Effect, Loader, Rule
 from synthgen.validating.turns import OPENAI_COLUMNS, Found
 
-_SNIFFED_ROWS = 1000
+_SNIFFED_ROWS, _KEPT_ROWS = 1000, 20
 _ONE_BY_VALUE = frozenset({"label", "text", "completion"})  # columns whose value says what kind a row is
+_UNLABELLED = {"kto": ("prompt-completion", "prompt-completion-text"), "kto-swift": ("messages",)}
 _KIN = ({"text", "chatml", "chatml-sep"}, {"prompts", "rl"})  # differ in their markup alone, or in what may be left out
 
 
@@ -66,6 +68,8 @@ class Checked:
     counts: Counter[str] = field(default_factory=Counter)
     hurt: Counter[tuple[Loader, Effect]] = field(default_factory=Counter)
     notes: tuple[Rule, ...] = ()
+    # The first rows at fault, for what helps: the row where it could be read, its bytes, the rule of what could not.
+    at_fault: list[tuple[Mapping[str, Any] | None, bytes, str]] = field(default_factory=list)
 
     @property
     def names(self) -> list[str]:
@@ -89,6 +93,7 @@ class Check:
         self.found = Checked(str(path), kind, named=kind is not None)
         self._path, self._tell, self._mapped = path, tell, mapped
         self._kinds: dict[tuple[str, ...], Kind | None] = {}
+        self._mixture = ""  # what the rows are where no kind is that of most
 
     def run(self) -> Checked:
         """Raises UsageError where there is no such file, or none of rows."""
@@ -101,20 +106,32 @@ class Check:
                 return found
         found.kind = found.kind or self._sniffed()
         kind = found.kind or UNKNOWN
-        if self._has_mark():
+        if not is_table(self._path) and self._has_mark():
             self._say(1, [("bom", "a byte order mark")])
         in_pieces = is_lines(self._path)
-        for line, offset, raw, row, problem in pieces(self._path):
+        cells = Cells(self._path) if is_table(self._path) else None
+        if cells is not None:
+            self._say(1, cells.found(kind.reads))
+        for line, offset, raw, whole, problem in pieces(self._path):
             if problem is not None:
                 self._say(line, [problem])
+                self._keep(None, raw, problem[0])
                 found.rows += problem[0] != "no-rows"
                 continue
             found.rows += 1
+            row = cells.row(whole) if cells else whole
             if found.columns is None:
                 plain = ("tools",) if kind.name == "messages" and row.keys() <= OPENAI_COLUMNS else ()
                 found.columns = Columns(in_pieces=in_pieces, read=kind.reads, plain=plain)
-            if told := self._row(kind, row, raw, offset):
+            told = self._row(kind, row, raw, offset)
+            if cells is not None:
+                told += cells.nulls(whole, kind.reads)
+            if told:
                 self._say(line, told)
+                if any(RULES[name].level == "fault" for name, _ in told):
+                    self._keep(whole, raw, "")
+            elif found.kind is None:
+                self._keep(whole, raw, "")
         self._end(kind)
         return found
 
@@ -122,7 +139,17 @@ class Check:
         """What most of the first rows are, so that one at fault does not speak for all."""
         first = islice(pieces(self._path), _SNIFFED_ROWS)
         kinds = Counter(kind.name for piece in first if piece[4] is None and (kind := kind_of(piece[3])) is not None)
-        return KINDS[kinds.most_common(1)[0][0]] if kinds else None
+        if not kinds:
+            return None
+        usual, count = kinds.most_common(1)[0]
+        if len(kinds) > 2 and count * 2 < kinds.total():
+            self._mixture = ", ".join(f"{number} of {name}" for name, number in kinds.most_common())
+            return None
+        return KINDS[usual]
+
+    def _keep(self, row: Mapping[str, Any] | None, raw: bytes, rule: str) -> None:
+        if len(self.found.at_fault) < _KEPT_ROWS:
+            self.found.at_fault.append((row, raw, rule))
 
     def _has_mark(self) -> bool:
         try:
@@ -134,9 +161,12 @@ class Check:
     def _row(self, kind: Kind, row: Mapping[str, Any], raw: bytes, offset: int) -> list[Found]:
         """Every rule that the row breaks."""
         found: list[Found] = []
-        if not self.found.named and (other := self._other(kind, row)):
+        if kind is not UNKNOWN and not self.found.named and (other := self._other(kind, row)):
             return [("mixed-shapes", f"a row of {other.name} in a file of {kind.name}")]
         found.extend(kind.check(row, self.found.roles))
+        alien = kind.reads and not self.found.named and row.keys().isdisjoint(kind.reads)
+        if alien and not found and kind_of(row) is None:
+            return [("mixed-shapes", f"a row of no known format in a file of {kind.name}")]
         if kind.name != "samples" and self.found.columns is not None:
             found.extend(self.found.columns.look(row, offset))
         if not raw or looks(raw):
@@ -164,6 +194,8 @@ class Check:
     def _end(self, kind: Kind) -> None:
         found = self.found
         names = found.names
+        if found.columns is not None and found.kind is None:
+            self._say(1, [self._unknown(found.columns)])
         if found.columns is not None and kind.name != "samples":
             self._say(1, found.columns.ended())
         if kind.name.endswith("alpaca") and names and not self._mapped:
@@ -171,8 +203,6 @@ class Check:
                 self._say(1, [("no-input-column", "no row has the column input")])
             if "output" not in names and "response" in names:
                 self._say(1, [("other-output-column", "the answers are in response")])
-        if found.kind is None and found.columns is not None and not self._mapped:
-            self._say(1, [("unknown-columns", ", ".join(" ".join(names).split()[:12])[:160] or "none")])
         extra = [name for name in names if name not in OPENAI_COLUMNS]
         if kind.name == "messages" and extra:
             self._say(1, [("extra-column", ", ".join(extra[:12]))])
@@ -195,6 +225,15 @@ class Check:
             more = f" (and {len(whats) - 1} more)" if len(whats) > 1 else ""
             self._tell(Finding(self.found.path, line, rule, whats[0] + more, effects))
         self.found.hurt.update(hurt)
+
+    def _unknown(self, columns: Columns) -> Found:
+        """Why trainers do not know what the rows are."""
+        if self._mixture:
+            return "mixed-shapes", f"the first rows are {self._mixture}"
+        names = columns.names
+        if self.found.rows == 1 and len(names) == 1:
+            return "unknown-format", f"one row with one column, {names[0]}; are the rows inside it?"
+        return "unknown-format", f"the columns are {', '.join(names[:12])}"[:200]
 
 
 def stamp(path: Path) -> tuple[int, int]:
@@ -226,6 +265,8 @@ def _is_other(one: Kind, kind: Kind, row: Mapping[str, Any]) -> bool:
     """Whether a row is of another kind than the file, rather than one of its own that is at fault."""
     if one.name in (kind.name, "prompts") or any({one.name, kind.name} <= kin for kin in _KIN):
         return False
+    if kind.name.startswith("kto") and one.name in _UNLABELLED.get(kind.name, (kind.name[4:],)):
+        return False  # the label is missing, or says nothing
     return not set(one.needs) < set(kind.needs) <= row.keys()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from synthgen.errors import UsageError
 from synthgen.rows import row_files
 from synthgen.rows.folder import front_matter, matching, patterns
+from synthgen.rows.shapes import is_registry
 from synthgen.validating.checking import Checked, Finding, Tell
 from synthgen.validating.kinds import Kind, kind_of
 from synthgen.validating.reading import pieces
@@ -20,6 +21,7 @@ from synthgen.validating.registry import entry_faults
 from synthgen.validating.rules import RULES
 
 REGISTRY = "dataset_info.json"
+_MOST_BYTES = 5_000_000  # LLaMA-Factory's own, of some two hundred sets, is a hundredth of it
 # LLaMA-Factory takes the first of these that an entry has.
 _ELSEWHERE = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
 # Where any file is named after a split, `datasets` takes those alone.
@@ -28,22 +30,39 @@ _SPLIT = re.compile(
 )
 
 
-class Folder:
-    """`files` are those that are data by the card and by the registry, or all where neither names any."""
+def is_registry_file(path: Path) -> bool:
+    """Whether a file is a registry by its name, or by what it holds."""
+    if path.name == REGISTRY or path.suffix.lower() != ".json" or not path.is_file():
+        return path.name == REGISTRY
+    if path.stat().st_size > _MOST_BYTES:
+        return False
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError, OSError):
+        return False
+    return isinstance(found, dict) and is_registry(found)
 
-    def __init__(self, path: Path, tell: Tell, *, registry_alone: bool = False) -> None:
+
+class Folder:
+    """`files` are those that are data by the card and by the registry, or all where neither names any.
+
+    `registry`: the name of one that is looked at alone.
+    """
+
+    def __init__(self, path: Path, tell: Tell, *, registry: str = "") -> None:
         """Raises UsageError where there is nothing to read."""
         self.path, self._tell = path, tell
+        self._registry = path / (registry or REGISTRY)
         self.found: list[Checked] = []  # of the card and of the registry
-        self._card = None if registry_alone else self._read_card()
+        self._card = None if registry else self._read_card()
         self._entries = self._read_registry()
         named = [file for pattern in self._card or () for file in matching(path, pattern)]
         named += [file for _, place in self._local() for file in _files_at(place)]
         self.files = list(dict.fromkeys(named))
-        if not self.files and not registry_alone and not any(self._local()):
+        if not self.files and not registry and not any(self._local()):
             self.files = self._rest()
         elif not any(self._local()) and not self.found and not self.files:
-            raise UsageError(f"{path / REGISTRY}: names no file that is here; give the files themselves")
+            raise UsageError(f"{self._registry}: names no file that is here; give the files themselves")
 
     def _rest(self) -> list[Path]:
         """The rows of a folder that says nothing of its files, less what `datasets` ignores and what is astray."""
@@ -74,16 +93,16 @@ class Folder:
         for name, entry in (self._entries or {}).items():
             line = self._line_of(name)
             if not isinstance(entry, dict):
-                self._say(self.path / REGISTRY, line, "registry-json", f"{name} is no object")
+                self._say(self._registry, line, "registry-json", f"{name} is no object")
                 continue
             if any(key in entry for key in _ELSEWHERE):
                 continue
             file = self.path / str(entry.get("file_name"))
             if not _files_at(file):
-                self._say(self.path / REGISTRY, line, "registry-file", f"{name}: no file {entry.get('file_name')}")
+                self._say(self._registry, line, "registry-file", f"{name}: no file {entry.get('file_name')}")
             for one in [by_path[str(place)] for place in _files_at(file) if str(place) in by_path]:
                 for rule, what in entry_faults(entry, one):
-                    self._say(self.path / REGISTRY, line, rule, f"{name}: {what}")
+                    self._say(self._registry, line, rule, f"{name}: {what}")
 
     def _local(self) -> Iterator[tuple[Mapping[str, Any], Path]]:
         """The entries whose file is here."""
@@ -92,7 +111,7 @@ class Folder:
                 yield entry, self.path / str(entry.get("file_name"))
 
     def _read_registry(self) -> dict[str, Any] | None:
-        path = self.path / REGISTRY
+        path = self._registry
         if not path.is_file():
             return None
         data = path.read_bytes()
@@ -128,7 +147,7 @@ class Folder:
         return named
 
     def _line_of(self, name: str) -> int:
-        text = (self.path / REGISTRY).read_text("utf-8", errors="replace")
+        text = self._registry.read_text("utf-8", errors="replace")
         for spelled in (json.dumps(name), json.dumps(name, ensure_ascii=False)):
             if found := re.search(rf"{re.escape(spelled)}\s*:", text):
                 return text.count("\n", 0, found.start()) + 1

@@ -10,6 +10,7 @@ from typing import Any
 from synthgen.errors import UsageError
 from synthgen.formats import formats, sniff_format
 from synthgen.formats.chatml import SEP, mark_of
+from synthgen.formats.labels import meaning
 from synthgen.validating import answers
 from synthgen.validating.rules import LOADERS, Loader
 from synthgen.validating.turns import Found, messages, sharegpt
@@ -51,7 +52,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("preference-alpaca", answers.preference, (*_GIVEN, *_PAIR), ("instruction", *_PAIR), _LF),
         Kind("preference-openai", answers.openai_pair, _PREFERRED, _PREFERRED, ("OpenAI",)),
         Kind("preference-swift", answers.swift_pair, ("messages", "rejected_response"), ("messages",), _SWIFT),
-        Kind("kto", answers.completion, ("prompt", "completion", "label"), ("completion", "label"), _TRL),
+        Kind("kto", answers.labelled_completion, ("prompt", "completion", "label"), ("completion", "label"), _TRL),
         Kind(
             "kto-swift",
             answers.labelled_messages,
@@ -119,7 +120,7 @@ def _either(has: Collection[str]) -> bool:
 
 def _may_label(value: Any) -> bool:
     """`label` is a word of classifiers too: names and other numbers are theirs."""
-    return isinstance(value, bool) or value in (0, 1, None) or str(value).lower() in ("true", "false", "yes", "no")
+    return value is None or meaning(value) is not None
 
 
 def open_kind(name: str) -> Kind:

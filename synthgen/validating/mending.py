@@ -10,6 +10,7 @@ from synthgen.errors import ParseError
 from synthgen.formats.labels import meaning
 from synthgen.formats.messages import THOUGHT, is_call, role_of
 from synthgen.formats.turns import from_json, to_json
+from synthgen.rows.shapes import canonical
 from synthgen.types import Role
 from synthgen.validating.kinds import Kind
 
@@ -28,6 +29,10 @@ def mended(row: Mapping[str, Any], kind: Kind, tell: Tell) -> dict[str, Any]:
         if column in made and (label := meaning(made[column])) is not None and made[column] is not label:
             tell(f"{column}: {made[column]!r} is now {to_json(label)}")
             made[column] = label
+    turns = made.get("conversations")
+    if turns is not None and (spoken := canonical({"conversations": turns})["conversations"]) != turns:
+        tell("conversations are now turns of human and gpt")
+        made["conversations"] = spoken
     if "tools" in made:
         made["tools"] = _tools(made["tools"], tell, text="conversations" in made)
     for column, turn in (
@@ -40,9 +45,28 @@ def mended(row: Mapping[str, Any], kind: Kind, tell: Tell) -> dict[str, Any]:
         if column in made:
             value = made[column]
             made[column] = answer(value, tell) if isinstance(value, dict) else _each(value, answer, tell)
+    if kind.name == "preference":
+        _with_turns(made, tell)
     if isinstance(made.get("input"), dict):
         made["input"] = {**made["input"], "messages": _each(made["input"].get("messages"), _message, tell)}
     return made
+
+
+def _with_turns(made: dict[str, Any], tell: Tell) -> None:
+    """A prompt of text beside answers of turns, which may begin with it once more."""
+    prompt, chosen, rejected = (made.get(name) for name in ("prompt", "chosen", "rejected"))
+    if not isinstance(prompt, str) or not isinstance(chosen, list) or not isinstance(rejected, list):
+        return
+    shared = 0
+    while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:
+        shared += 1
+    asked = [turn.get("content") for turn in chosen[:shared] if isinstance(turn, dict) and turn.get("role") == "user"]
+    if asked == [prompt]:
+        tell("prompt is now turns, which both answers began with")
+        made["prompt"], made["chosen"], made["rejected"] = chosen[:shared], chosen[shared:], rejected[shared:]
+    elif all(isinstance(turn, dict) and turn.get("role") == "assistant" for turn in (*chosen[:1], *rejected[:1])):
+        tell("prompt is now a turn of the user")
+        made["prompt"] = [{"role": "user", "content": prompt}]
 
 
 def _each(turns: Any, mend: Callable[[dict[str, Any], Tell], Any], tell: Tell) -> Any:

@@ -65,6 +65,11 @@ def is_lines(path: Path) -> bool:
         return True
 
 
+def is_table(path: Path) -> bool:
+    """Whether the file is CSV, whose readers step over a byte order mark."""
+    return kind_of(path) in (".csv", ".tsv")
+
+
 def pieces(path: Path) -> Iterator[Piece]:
     """Every row, and every place where none can be read; UsageError where there is no such file of rows."""
     row_files(path)

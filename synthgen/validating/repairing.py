@@ -20,7 +20,7 @@ from synthgen.validating.mending import mended
 from synthgen.validating.reading import pieces
 from synthgen.validating.turns import Found
 
-_HOLD_ROWS = ("not-json", "nan")  # lines that may
+HOLD_ROWS = ("not-json", "nan")  # lines that may
 _LINES, _ARRAY = (".jsonl", ".ndjson"), (".json",)
 _MOST_COLUMNS = 100  # more are no columns but keys of one object; no row gets all of them
 
@@ -65,7 +65,7 @@ class Repairing:
         checked, columns = self._checked, Columns(in_pieces=False, read=(), plain=())
         kinds: Counter[str] = Counter()
         for _, _, raw, _, problem in pieces(self._path):
-            for row in _unbroken(raw, []) if problem and problem[0] in _HOLD_ROWS else ():
+            for row in unbroken(raw, []) if problem and problem[0] in HOLD_ROWS else ():
                 columns.look(row, 0)
                 kinds.update(kind.name for kind in [kind_of(row)] if kind)
         checked.columns = columns
@@ -119,7 +119,7 @@ class Repairing:
                 return
             self._of_file(raw, where)
             done: list[str] = []
-            rows = [row] if problem is None else list(_unbroken(raw, done)) if problem[0] in _HOLD_ROWS else []
+            rows = [row] if problem is None else list(unbroken(raw, done)) if problem[0] in HOLD_ROWS else []
             if not rows and problem is not None:
                 self._leave(where, [problem])
             for what in done if rows else ():
@@ -165,6 +165,8 @@ class Repairing:
         mend = mended(row, kind, done.append)
         more: list[str] = []
         made = self._arranged(mend, more.append)
+        if more and breaks(kind, made, b"") and not breaks(kind, mend, b""):
+            return mend  # a column of other rows is a fault in this one: a second label
         after = kind_of(made)
         if not self._checked.named and after is not None and after.name != kind.name:
             return mend  # a column that a row at fault alone has would make it one of another kind
@@ -208,7 +210,7 @@ class Repairing:
         self._tell(Repair(where, "; ".join(f"{rule}: {what}" for rule, what in found), left_out=True))
 
 
-def _unbroken(raw: bytes, done: list[str]) -> Iterator[dict[str, Any]]:
+def unbroken(raw: bytes, done: list[str]) -> Iterator[dict[str, Any]]:
     """The rows of a line that is not JSON but holds some: numbers that are none, junk after an object."""
     try:
         text = raw.decode().strip().lstrip("\ufeff")

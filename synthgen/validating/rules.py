@@ -18,6 +18,7 @@ WORDS: Mapping[Effect, str] = {
 # what somebody may have meant. A note is true of the format, whoever writes it.
 Level = Literal["fault", "warning", "note"]
 
+_NAMES = "messages; conversations; instruction, output; prompt, completion; question, answer; chosen, rejected; or text"
 _EFFECTS: Mapping[str, Effect | None] = {"d": "drop", "a": "abort", "g": "garbage", "c": "cut", "-": None}
 
 
@@ -37,18 +38,21 @@ _TABLE: tuple[tuple[str, Level, str, str], ...] = (
     # what every file may have
     ("not-json", "fault", "aaaaa", "fix or delete the line"),
     ("not-an-object", "fault", "aaaaa", "a row must be an object {...}"),
-    ("not-utf8", "fault", "aaaaa", "convert the file to UTF-8"),
+    ("not-utf8", "fault", "aaaaa", "convert it: iconv -f GB18030 -t UTF-8 old > new (or -f UTF-16)"),
     ("unreadable", "fault", "aaaaa", "the file is not whole, or its columns are not told apart"),
     ("half-pair", "fault", "aaaaa", "delete the half surrogate pair"),
     ("duplicate-key", "fault", "aaaa-", "datasets refuses an object with a key twice; leave one"),
     ("no-rows", "fault", "aaaaa", "give a file with at least one row"),
     ("nan", "fault", "----a", "JSON has no NaN; write null"),
     ("nul", "warning", "-----", "no server accepts a NUL character; delete it"),
-    ("unknown-columns", "warning", "aaaaa", "no trainer knows them by itself: synthgen export, or map them"),
     ("long-line", "warning", "-----", "not checked; end each row with a newline"),
     ("bom", "warning", "-----", "readers of plain JSON stop at a byte order mark; save without it"),
     ("compressed", "warning", "a--a-", "unpack it: these two know arrow, csv, json, jsonl, parquet and txt"),
     ("mixed-shapes", "fault", "dadda", "loaders decide by the first row, or by one entry a file; split the file"),
+    ("unknown-format", "fault", "-----", f"name them {_NAMES}"),
+    ("csv-separator", "fault", "aaaa-", "datasets splits at commas alone; --fix writes JSON lines"),
+    ("csv-numbers", "warning", "-----", "datasets makes it a column of numbers, no text; --fix writes JSON lines"),
+    ("csv-null", "warning", "dadd-", "datasets takes the word for null; --fix writes JSON lines"),
     ("late-key", "warning", "aaaa-", "datasets takes its columns from the first 10 MB; write the key in every row"),
     ("late-type", "warning", "aaaa-", "datasets takes its types from the first 10 MB; move a row that has it up"),
     ("mixed-types", "warning", "aggg-", "datasets before 4.7 stops, later ones turn numbers in text into numbers"),
@@ -57,10 +61,11 @@ _TABLE: tuple[tuple[str, Level, str, str], ...] = (
     ("control-token", "warning", "ggggg", "tokenised as a control token; delete it if it is not meant"),
     ("turn-number", "warning", "g----", "{{idx}} is replaced by the number of the turn; reword it"),
     ("media-placeholder", "warning", "a--a-", "multimodal templates count <image>, <video>, <audio>; reword it"),
-    ("over-1024", "warning", "-c---", "TRL's default max_length is 1024: raise it, or shorten the row"),
-    ("over-2048", "warning", "cc---", "LLaMA-Factory's default cutoff_len is 2048: raise it, or shorten the row"),
+    ("over-1024", "warning", "-c---", "TRL cuts at max_length 1024, unless set"),
+    ("over-2048", "warning", "cc---", "TRL cuts at max_length 1024, LLaMA-Factory at cutoff_len 2048, unless set"),
     # alpaca
     ("no-instruction", "fault", "g-gg-", "write the instruction, or delete the row"),
+    ("input-alone", "warning", "--g--", "axolotl asks it under an empty heading; move it to instruction"),
     ("instruction-type", "fault", "a-gd-", "instruction must be text"),
     ("no-output", "fault", "d-gd-", "output must be text; write it or delete the row"),
     ("empty-output", "fault", "g-gg-", "the end mark alone is trained; write the output or delete the row"),
@@ -76,6 +81,7 @@ _TABLE: tuple[tuple[str, Level, str, str], ...] = (
     ("empty-turn", "fault", "gggga", "write what is said, or delete the row"),
     ("speaker", "fault", "d-gd-", "speakers are human, gpt, function_call, observation, system"),
     ("role", "fault", "dggda", "roles are system, user, assistant, tool"),
+    ("swift-role", "warning", "dgg-a", "a role of ms-swift alone; for others, export to messages"),
     ("from-value", "fault", "daa-a", "TRL knows neither human nor gpt: write role and content, or conversations"),
     ("developer-role", "warning", "d--da", "few templates know it; write system"),
     ("turn-order", "fault", "d--d-", "human and gpt take turns, human first and gpt last; system stands first"),
@@ -105,10 +111,11 @@ _TABLE: tuple[tuple[str, Level, str, str], ...] = (
     ("answer-shape", "fault", "daada", "both answers in one shape"),
     ("same-answer", "fault", "ggggg", "chosen and rejected must differ"),
     ("no-prompt", "fault", "-ga--", "TRL takes the common first characters for the prompt; write prompt"),
-    ("label-type", "fault", "dagg-", "the label must be true or false"),
+    ("label-type", "fault", "daag-", "the label must be true or false; --fix takes 1, 0, -1, TRUE, yes and no"),
+    ("label-value", "fault", "dggg-", "the label must be true or false; TRL takes every number but 0 for true"),
     ("empty-prompt", "fault", "dgggg", "write the prompt, or delete the row"),
     ("no-completion", "fault", "daggg", "write the completion, or delete the row"),
-    ("prompt-type", "fault", "daada", "prompt and completion are both text, or both turns"),
+    ("prompt-type", "fault", "daada", "the prompt and what answers it are both text, or both turns"),
     ("empty-text", "fault", "d-gg-", "there is nothing to train on; delete the row"),
     # a folder: the registry of LLaMA-Factory, the card
     ("registry-json", "fault", "a----", "dataset_info.json must be one JSON object of entries"),

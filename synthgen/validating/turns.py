@@ -13,6 +13,7 @@ Found = tuple[str, str]  # rule and what is there
 
 SPEAKERS = frozenset({"human", "gpt", "function_call", "observation", "system"})
 ROLES = frozenset({"system", "user", "assistant", "tool", "function", "developer"})
+SWIFT_ROLES = ("tool_call", "tool_response")
 OPENAI_COLUMNS = frozenset({"messages", "tools", "parallel_tool_calls", "functions"})
 
 
@@ -158,7 +159,7 @@ def messages(row: Mapping[str, Any], roles: set[str], *, column: str = "messages
     known = True
     for number, turn in enumerate(turns, start=1):
         for found in _message(turn, number, roles):
-            known = known and found[0] not in ("turn-shape", "from-value", "role", "call-shape")
+            known = known and found[0] not in ("turn-shape", "from-value", "role", "swift-role", "call-shape")
             yield found
     if known:
         yield from _results(turns)
@@ -182,7 +183,10 @@ def _message(turn: Any, number: int, roles: set[str]) -> Iterator[Found]:
         else:
             yield "turn-shape", f"turn {number} {_lacks(turn, 'role')}"
         return
-    if type(role) is not str or role not in ROLES:
+    if role in SWIFT_ROLES:
+        roles.add("tool")
+        yield "swift-role", f"turn {number} has the role {role}"
+    elif type(role) is not str or role not in ROLES:
         yield "role", f"turn {number} has the role {role!r}"[:120]
     else:
         roles.add(role)

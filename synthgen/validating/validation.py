@@ -11,7 +11,7 @@ from typing import Any
 from synthgen.errors import UsageError
 from synthgen.rows import nearest_path
 from synthgen.validating.checking import Check, Checked, Tell
-from synthgen.validating.folder import REGISTRY, Folder
+from synthgen.validating.folder import Folder, is_registry_file
 from synthgen.validating.kinds import Kind, open_kind
 from synthgen.validating.repairing import Repair, Repaired, Repairing
 from synthgen.validating.rules import LOADERS, RULES, Effect, Loader
@@ -35,7 +35,7 @@ class Validation:
     def run(self) -> list[Checked]:
         """Raises UsageError where a source holds no rows at all."""
         for source in self._sources:
-            if source.is_dir() or source.name == REGISTRY:
+            if source.is_dir() or is_registry_file(source):
                 self._run_folder(source)
             else:
                 self._run_file(source)
@@ -43,7 +43,7 @@ class Validation:
 
     def check_fix(self, out: Path) -> None:
         """Raises UsageError where OUT cannot be a repaired copy of what was given."""
-        if len(self._sources) > 1 or self._sources[0].is_dir() or self._sources[0].name == REGISTRY:
+        if len(self._sources) > 1 or self._sources[0].is_dir() or is_registry_file(self._sources[0]):
             raise UsageError("--fix repairs one file of rows; give it alone")
         Repairing.check(self._sources[0], out)
 
@@ -54,8 +54,8 @@ class Validation:
         return self._repaired
 
     def _run_folder(self, source: Path) -> None:
-        alone = source.name == REGISTRY
-        folder = Folder(source.parent if alone else source, self._tell, registry_alone=alone)
+        alone = not source.is_dir()
+        folder = Folder(source.parent if alone else source, self._tell, registry=source.name if alone else "")
         start = len(self.checked)
         for path in folder.files:
             self._run_file(path, mapped=folder.mapped(path))
