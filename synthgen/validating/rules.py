@@ -116,7 +116,7 @@ _TABLE: tuple[tuple[str, Level, str, str], ...] = (
     ("empty-prompt", "fault", "dgggg", "write the prompt, or delete the row"),
     ("no-completion", "fault", "daggg", "write the completion, or delete the row"),
     ("prompt-type", "fault", "daada", "the prompt and what answers it are both text, or both turns"),
-    ("empty-text", "fault", "d-gg-", "there is nothing to train on; delete the row"),
+    ("empty-text", "fault", "gggg-", "the end mark alone is trained; delete the row"),
     # a folder: the registry of LLaMA-Factory, the card
     ("registry-json", "fault", "a----", "dataset_info.json must be one JSON object of entries"),
     ("registry-file", "fault", "a----", "the file of an entry must be there"),

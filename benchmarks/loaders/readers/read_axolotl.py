@@ -20,13 +20,17 @@ _SHAREGPT = {
     "type": "chat_template",
     "field_messages": "conversations",
     "message_property_mappings": {"role": "from", "content": "value"},
+    "roles": {
+        "user": ["human"],
+        "assistant": ["gpt", "function_call"],
+        "tool": ["observation"],
+        "system": ["system"],
+    },
 }
-_SPEAKERS = {"user": ["human"], "assistant": ["gpt", "function_call"], "tool": ["observation"], "system": ["system"]}
 TYPES: dict[str, dict[str, Any]] = {
     "alpaca": {"type": "alpaca"},
     "alpaca with system": {"type": "alpaca_w_system.load_instruct"},
     "sharegpt": _SHAREGPT,
-    "sharegpt with tools": {**_SHAREGPT, "roles": _SPEAKERS},
     "fastchat": _SHAREGPT,
     "messages": {"type": "chat_template", "field_messages": "messages"},
     "preference": {"type": "chat_template.default", "field_messages": "prompt"},
@@ -45,7 +49,7 @@ def read(request: dict[str, Any]) -> Answer:
     """`columns` are those of the file."""
     tokenizer = _tokenizer(request["model"])
     name, columns = request["format"], request["columns"]
-    more = " with system" if name == "alpaca" and "system" in columns else " with tools" if "tools" in columns else ""
+    more = " with system" if name == "alpaca" and "system" in columns else ""
     chosen = TYPES.get(name + more) or TYPES[name]
     config = DictDefault({
         "base_model": request["model"], "tokenizer_config": request["model"], "sequence_len": 10_000_000,
