@@ -162,6 +162,7 @@ def _card(
     about = [f"They were made with the recipe `{run['recipe']}`."] if run else []
     return folder_card(
         title=folder.resolve().name,
+        folder=folder,
         splits={split: (one.path.name, one.rows) for split, one in kept.items()},
         format_name=into.name,
         about=about,

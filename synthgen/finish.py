@@ -58,6 +58,7 @@ def finish(folder: Path, about: About, note: Callable[[str], None], *, served: i
     write_bytes(folder / "dataset_info.json", info)
     text = card(
         title=f"{about.recipe} ({about.lang})",
+        folder=folder,
         files={name: (w.path.name, w.rows) for name, w in written.items()},
         recipe=about.recipe,
         languages=[about.lang],

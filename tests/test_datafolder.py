@@ -140,6 +140,17 @@ def test_every_split_has_the_columns_of_all(tmp_path: Path) -> None:
     assert sum(one.rows for one in made.splits.values()) == 40
 
 
+def test_datasets_reads_again_what_was_exported_again(tmp_path: Path, hub_offline: Any) -> None:
+    """With a card that names the files it keeps what it read of a folder, whatever is in the files by now."""
+    for count in (5, 9, 9):
+        source = tmp_path / "in.jsonl"
+        rows = [{"instruction": f"q{n}", "input": "", "output": "a"} for n in range(count)]
+        source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        assert synthgen("export", str(source), "--to", "alpaca", "-o", "out/", cwd=tmp_path).returncode == 0
+        loaded = hub_offline.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+        assert loaded["train"].num_rows == count
+
+
 def test_what_train_does_not_show_goes_there_with_all_of_its_prompt(tmp_path: Path, hub_offline: Any) -> None:
     plain = [Sample(said(f"q{n}", "a"), meta={"id": n}) for n in range(200)]
     split_of = Splitter(SHARES).split_of

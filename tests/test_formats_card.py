@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,8 +105,16 @@ def test_the_size_is_the_hubs_word(rows: int, word: str) -> None:
     assert size_category(rows) == word
 
 
-def test_the_card_says_it_all() -> None:
-    text = card(
+def card_of(folder: Path, files: Mapping[str, tuple[str, int]], **more: Any) -> str:
+    """The card over files that are there."""
+    for name, _ in files.values():
+        (folder / name).write_text(name, encoding="utf-8")
+    return card(folder=folder, files=files, **more)
+
+
+def test_the_card_says_it_all(tmp_path: Path) -> None:
+    text = card_of(
+        tmp_path,
         title='A "small" 数据集: one\nline',
         files={"alpaca": ("alpaca.jsonl", 1200), "sharegpt": ("sharegpt.jsonl", 1100), "messages": ("m.jsonl", 0)},
         recipe="self-instruct",
@@ -124,8 +135,11 @@ def test_the_card_says_it_all() -> None:
         "language_creators": ["machine-generated"],
         "tags": ["synthetic", "synthgen"],
         "configs": [
-            {"config_name": "default", "data_files": [{"split": "train", "path": "alpaca.jsonl"}]},
-            {"config_name": "sharegpt", "data_files": [{"split": "train", "path": "sharegpt.jsonl"}]},
+            {"config_name": name, "data_files": [{"split": "train", "path": file}], "version": version}
+            for name, file, version in (
+                ("default", "alpaca.jsonl", f"0.0.{zlib.crc32(b'alpaca.jsonl')}"),
+                ("sharegpt", "sharegpt.jsonl", f"0.0.{zlib.crc32(b'sharegpt.jsonl')}"),
+            )
         ],
     }
     for words in (
@@ -141,27 +155,28 @@ def test_the_card_says_it_all() -> None:
         assert words in text
 
 
-def test_the_card_of_an_empty_run_names_its_files_too() -> None:
+def test_the_card_of_an_empty_run_names_its_files_too(tmp_path: Path) -> None:
     """Without them the loader would take run.json for data."""
-    text = card(title="t", files={"alpaca": ("alpaca.jsonl", 0)}, recipe="x", languages=[])
+    text = card_of(tmp_path, {"alpaca": ("alpaca.jsonl", 0)}, title="t", recipe="x", languages=[])
     assert front(text)["size_categories"] == ["n<1K"]
     assert [c["data_files"][0]["path"] for c in front(text)["configs"]] == ["alpaca.jsonl"]
     assert "language" not in front(text)
     assert front(text)["license"] == "other"
 
 
-def test_the_hub_would_take_the_front_matter() -> None:
+def test_the_hub_would_take_the_front_matter(tmp_path: Path) -> None:
     hub = pytest.importorskip("huggingface_hub")
-    text = card(title="t", files={"alpaca": ("a.jsonl", 5)}, recipe="x", languages=["en"], license_id="mit")
+    text = card_of(tmp_path, {"alpaca": ("a.jsonl", 5)}, title="t", recipe="x", languages=["en"], license_id="mit")
     data = hub.DatasetCard(text).data
     assert (data.license, data.language, data.size_categories) == ("mit", ["en"], ["n<1K"])
 
 
-def test_no_card_tells_the_folders_of_a_machine() -> None:
+def test_no_card_tells_the_folders_of_a_machine(tmp_path: Path) -> None:
     command = "synthgen generate alpaca --model /home/me/models/qwen --out=/home/me/runs/a/ --input '/home/me/my data/x.jsonl'"
-    text = card(
+    text = card_of(
+        tmp_path,
+        {"alpaca": ("alpaca.jsonl", 1)},
         title="t",
-        files={"alpaca": ("alpaca.jsonl", 1)},
         recipe="alpaca",
         languages=["en"],
         models=[("default", "/home/me/models/qwen"), ("judge", "owner/name")],

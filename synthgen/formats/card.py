@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import zlib
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from synthgen.formats import open_format
@@ -52,6 +53,7 @@ def size_category(rows: int) -> str:
 def card(
     *,
     title: str,
+    folder: Path,
     files: Mapping[str, tuple[str, int]],
     recipe: str,
     languages: Sequence[str],
@@ -63,7 +65,7 @@ def card(
 ) -> str:
     """`README.md` for a folder: the front matter that `load_dataset` obeys, and how the data came about.
 
-    `files`: each format's name with its file's name and number of rows, the first is the default one.
+    `files`: each format's name with its file's name, in the folder, and number of rows, the first is the default one.
     `models`: role and model. `waterfall`: what was left after each step. `seeds`: what was read and its licence.
     """
     # An empty file does not load; but a card without any would let the hub's loader take run.json for data.
@@ -71,7 +73,7 @@ def card(
     written = written or [(name, file, rows) for name, (file, rows) in files.items()]
     count = max((rows for _, _, rows in written), default=0)
     configs = [(config, [("train", file)]) for config, file, _ in _configs(written)]
-    lines = ["---", *_front(title, configs, languages, license_id, count), "---", "", f"# {_line(title)}", ""]
+    lines = ["---", *_front(title, folder, configs, languages, license_id, count), "---", "", f"# {_line(title)}", ""]
     lines += [f"{count:,} synthetic samples, made by synthgen with the recipe `{recipe}`.", ""]
     lines += _table("Files", ("load_dataset(..., name)", "file", "rows"), _configs(written))
     if models:
@@ -86,6 +88,7 @@ def card(
 def folder_card(
     *,
     title: str,
+    folder: Path,
     splits: Mapping[str, tuple[str, int]],
     format_name: str,
     about: Sequence[str],
@@ -100,7 +103,7 @@ def folder_card(
     """`README.md` for one data set: a file for each split, with its number of rows; `about`: where it comes from."""
     count = sum(rows for _, rows in splits.values())
     configs = [("default", [(split, file) for split, (file, _) in splits.items()])]
-    front = _front(title, configs, languages, license_id, count, tags)
+    front = _front(title, folder, configs, languages, license_id, count, tags)
     lines = ["---", *front, "---", "", f"# {_line(title)}", ""]
     lines += [f"{count:,} rows in the format `{format_name}`, written by synthgen.", *map(_line, about), ""]
     lines += _table("Splits", ("split", "file", "rows"), [(s, file, f"{n:,}") for s, (file, n) in splits.items()])
@@ -121,6 +124,7 @@ def _end(command: str, *, synthetic: bool) -> list[str]:
 
 def _front(
     title: str,
+    folder: Path,
     configs: Sequence[tuple[str, Sequence[tuple[str, str]]]],
     languages: Sequence[str],
     license_id: str,
@@ -146,7 +150,18 @@ def _front(
         lines += [f"- config_name: {_quoted(config)}", "  data_files:"]
         for split, file in splits:
             lines += [f"  - split: {_quoted(split)}", f"    path: {_quoted(file)}"]
+        lines += [f"  version: {_quoted(_version([folder / file for _, file in splits]))}"]
     return lines
+
+
+def _version(files: Sequence[Path]) -> str:
+    """What changes with what is in the files: `datasets` keeps what it once read of a card's data under this alone."""
+    checksum = 0
+    for path in files:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                checksum = zlib.crc32(block, checksum)
+    return f"0.0.{checksum}"
 
 
 def _configs(written: Sequence[tuple[str, str, int]]) -> list[tuple[str, str, str]]:
