@@ -134,6 +134,7 @@ class Recipe(ABC):
     summary: ClassVar[str]
     source: ClassVar[str] = ""
     templates: ClassVar[tuple[str, ...]] = ()
+    rubrics: ClassVar[tuple[str, ...]] = ()  # templates of prompts/judge that it judges by (see judging)
     formats: ClassVar[tuple[str, ...]] = ("alpaca", "sharegpt")
     takes: ClassVar[str] = "seeds"  # or "prompts": what --input gives
     grows: ClassVar[bool] = False
@@ -164,11 +165,19 @@ class Recipe(ABC):
         self.sampling = replace(self.own_sampling(), **own)
 
     def _templates(self, folders: Sequence[Path]) -> dict[str, Template]:
-        if not self.templates:  # Jinja costs a twentieth of a short run
+        wanted = self.template_names()
+        if not wanted:  # Jinja costs a twentieth of a short run
             return {}
         from synthgen import prompts
 
-        return {part: prompts.load(f"{self.name}/{part}", self.lang, folders) for part in self.templates}
+        return {part: prompts.load(name, self.lang, folders) for part, name in wanted.items()}
+
+    @classmethod
+    def template_names(cls) -> dict[str, str]:
+        """Where each template lies below a prompts folder: its own under its name, those of judges under `judge`."""
+        own = {part: f"{cls.name}/{part}" for part in cls.templates}
+        judges = (f"judge/{rubric}" for rubric in (*cls.rubrics, "repair")) if cls.rubrics else ()
+        return {**own, **{name: name for name in judges}}
 
     @classmethod
     def knobs(cls) -> dict[str, Knob]:

@@ -134,7 +134,7 @@ class Session:
     def _check_prompts(self, path: Path) -> None:
         if not path.is_dir():
             raise UsageError(f"--prompts {path}: no such folder")
-        names = [f"{self.kind.name}/{part}" for part in self.kind.templates]
+        names = self.kind.template_names().values()
         wanted = [f"{name}{end}" for name in names for end in (f".{self.lang}.jinja", ".jinja")]
         if not any((path / name).is_file() for name in wanted):
             raise UsageError(f"--prompts {path}: holds none of {', '.join(wanted[:4])} (synthgen prompts copy)")
@@ -172,6 +172,9 @@ class Session:
         self._against = _digest_of_all(self._novel_against())
         for line in self.recipe.notes:
             self._note(line)
+        if self.kind.rubrics and self.speakers.get("judge", speaker).model == speaker.model:
+            said = f"{speaker.model} judges its own answers, and models favour what they wrote themselves"
+            self._note(f"{said}; --judge-model names another judge")
         if self.kind.grows and any(spec.batch for spec in self.wish.models.values()):
             self._note(f"{self.kind.name} grows its own pool: no batch can hold more than {LAST_LAG} of its tasks")
 

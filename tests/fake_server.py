@@ -2,6 +2,10 @@
 
 `async with FakeServer() as server: ... server.base_url`, or `python -m tests.fake_server --port 0`, which prints its
 base URL as the first line. What it was asked is at GET /_log. It knows the forms that the built-in prompts ask for.
+
+`script` may be a JSON file of rules, tried in order before those forms: `[{"match": REGEX, "answer": TEXT}, ...]`. A
+prompt that a regex is found in (dot matches newlines) is answered with the text, whose \\g<1> are the regex's groups; a
+list of texts is chosen from by the request's bytes; "finish" gives another finish_reason.
 """
 
 from __future__ import annotations
@@ -10,9 +14,12 @@ import argparse
 import asyncio
 import contextlib
 import hashlib
+import json
 import re
 import time
 from collections import Counter, deque
+from functools import cache
+from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Any
@@ -276,7 +283,7 @@ def tokens(text: str) -> int:
 def completion(body: dict[str, Any], chance: int, script: str) -> dict[str, Any]:
     """A whole answer: text by the prompt's form, cut at stop strings and at max_tokens."""
     prompt = _prompt(body)
-    text, finish = write(prompt, Random(chance), script), "stop"
+    text, finish = scripted(prompt, chance, script) or (write(prompt, Random(chance), script), "stop")
     found = [at for at in (text.find(stop) for stop in body.get("stop") or ()) if at >= 0]
     if found:
         text = text[: min(found)]
@@ -291,6 +298,23 @@ def completion(body: dict[str, Any], chance: int, script: str) -> dict[str, Any]
         choice["text"] = text
     usage = {"prompt_tokens": used, "completion_tokens": made, "total_tokens": used + made}
     return {"id": f"cmpl-{chance:x}", "model": body["model"], "choices": [choice], "usage": usage}
+
+
+def scripted(prompt: str, chance: int, script: str) -> tuple[str, str] | None:
+    """(text, finish reason) by the rules of a script file; None where none of them fits."""
+    for rule in _rules(script) if script.endswith(".json") else ():
+        found = re.search(rule["match"], prompt, re.DOTALL)
+        if found:
+            answers = rule["answer"] if isinstance(rule["answer"], list) else [rule["answer"]]
+            answer = answers[chance % len(answers)]
+            return found.expand(answer), rule.get("finish", "stop")
+    return None
+
+
+@cache
+def _rules(path: str) -> list[dict[str, Any]]:
+    rules: list[dict[str, Any]] = json.loads(Path(path).read_text(encoding="utf-8"))
+    return rules
 
 
 # What the prompts in prompts/*/*.jinja ask for, told by their first line and their last.
@@ -455,7 +479,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.fake_server", description=__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--model", default="fake")
-    parser.add_argument("--script", choices=("alpaca", "self-instruct", "echo"), default="alpaca")
+    parser.add_argument("--script", default="alpaca", help="alpaca, self-instruct, echo, or a JSON file of rules")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds an answer")
     parser.add_argument("--context-tokens", type=int, default=8192)
     parser.add_argument("--owned-by", default="vllm")
