@@ -17,7 +17,17 @@ from kit import Ended, recipe_of, run, seed
 from synthgen import prompts
 from synthgen.errors import RequestRefused
 from synthgen.judging import (
-    CONSISTENCY, CONTRADICTION, PAIRWISE, QUALITY, QUALITY_10, STYLE, TOGETHER, Judge, Rating, Verdict, scores,
+    CONSISTENCY,
+    CONTRADICTION,
+    PAIRWISE,
+    QUALITY,
+    QUALITY_10,
+    STYLE,
+    TOGETHER,
+    Judge,
+    Rating,
+    Verdict,
+    scores,
 )  # fmt: skip
 from synthgen.judging.agreement import equal_share, krippendorff_alpha
 from synthgen.types import Completion, Message, Request, SamplingParams, Seed
