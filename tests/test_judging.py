@@ -15,6 +15,7 @@ from faulty import Faulty
 from kit import Ended, recipe_of, run, seed
 
 from synthgen import prompts
+from synthgen.bodies import load, parse
 from synthgen.errors import RequestRefused
 from synthgen.judging import (
     CONSISTENCY,
@@ -30,6 +31,7 @@ from synthgen.judging import (
     scores,
 )  # fmt: skip
 from synthgen.judging.agreement import equal_share, krippendorff_alpha
+from synthgen.output import decisions, reading
 from synthgen.types import Completion, Message, Request, SamplingParams, Seed
 
 TOY = Path(__file__).parent / "toy_judging.py"
@@ -314,6 +316,31 @@ def test_the_templates_of_judges_are_those_of_the_recipe() -> None:
     """So their digests are part of what a run is, and a changed rubric is asked anew."""
     names = set(recipe_of(str(TOY), seeds=ASKED).prompts)
     assert names == {"judge/consistency", "judge/contradiction", "judge/repair"}
+
+
+def test_planted_contradictions_are_rejected_with_their_reason(tmp_path: Path) -> None:
+    """40 rewrites that contradict their source and 60 that do not, past a judge that never objects."""
+    lines = (Path(__file__).parent / "data" / "contradictions.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = {f"{n}\n{row['reference']}": row for n, row in enumerate(map(json.loads, lines))}
+    seeds = tuple(
+        Seed(text, {**ASKED[0].fields, "messages": (Message("user", text),), "instruction": text}) for text in rows
+    )
+
+    def said(request: Request) -> str:
+        text = request.prompt[0].content  # type: ignore[union-attr]
+        found = rows.get(text)  # type: ignore[arg-type]
+        return found["rewrite"] if found else AGREES if "contradict" in text else GOOD  # type: ignore[operator]
+
+    done = run(tmp_path, said, recipe=str(TOY), seeds=seeds, count=None)
+    assert [rows[s.messages[0].content]["kind"] for s in done.samples].count(None) >= 57
+    with reading(tmp_path) as db:
+        bodies = [(reason, body) for _, reason, body in decisions(db, None) if reason]
+    right = []
+    for reason, body in bodies:
+        _, detail = parse(body)
+        kind = rows[load(body).messages[0].content]["kind"]
+        right += [kind] if kind and reason == "contradiction" and f"{kind}: " in detail else []
+    assert len(right) >= 38
 
 
 RULES = [

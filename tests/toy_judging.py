@@ -1,4 +1,4 @@
-"""A recipe that judges: each prompt is answered, and the answer is used where a judge finds it good enough."""
+"""A recipe that judges: each prompt is answered, and the answer used where neither rule nor judge objects to it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from random import Random
 
 from synthgen.judging import CONSISTENCY, CONTRADICTION, Judge, scores
 from synthgen.recipe import Ask, Outcome, Recipe, Setting, knob
-from synthgen.types import Message, Sample, SamplingParams, Seed, Task
+from synthgen.types import Message, Rejection, Sample, SamplingParams, Seed, Task
+from synthgen.verifiers.contradiction import contradiction
 
 
 class Judged(Recipe):
@@ -42,6 +43,9 @@ class Judged(Recipe):
         sample = Sample((Message("user", source), Message("assistant", reply.text)), meta=scores([verdict]))
         if rejected := verdict.rejection("judge", sample, at_least=3):
             return [rejected]
+        conflicts = contradiction(source, reply.text)  # costs nothing, so before the judge
+        if conflicts:
+            return [Rejection("contradiction", "; ".join(map(str, conflicts)), sample)]
         gate = await self.judge.rate(ask, CONTRADICTION, reference=source, rewrite=reply.text)
         sample = Sample(sample.messages, meta=scores([verdict, gate]))
         return [gate.rejection("contradiction", sample, word="no") or sample]

@@ -1,4 +1,4 @@
-"""Does a rewrite say otherwise than its reference? By rule: a number, date, name or negation that stands in place of another.
+"""What a rewrite says otherwise than its reference: a number, date, name or negation in place of another, by rule.
 
 What is left out or added is no contradiction. A rule speaks up only where the rewrite has something that the reference
 does not have, the reference has something of the same kind that the rewrite does not have, and both stand in sentences
@@ -8,6 +8,7 @@ that speak of one thing. All else is for a judge.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,13 +19,14 @@ from synthgen.verifiers.dates import Date, comparable, compatible, dates
 from synthgen.verifiers.names import Name, names
 from synthgen.verifiers.negations import Negation, affirms, negations
 from synthgen.verifiers.quantities import Quantity, factor, numbers, product, same
-from synthgen.verifiers.text import Sentence, inside
+from synthgen.verifiers.text import Sentence
 
 Kind = Literal["number", "date", "name", "negation"]
 _RELATIVE = re.compile(r"\s*(?:ago|later|old|earlier|以?前|以?后|多?岁)")
 _PRONOUN = re.compile(
     r"\W*(?:(?:and|but|so)\s)?(?:it|its|they|their|he|his|she|her|this|these|that)\b|\W*[他她它这那]", re.IGNORECASE
 )
+_ON_ONE_THING = 3  # terms that two texts share, at least: with fewer, nothing of the one is said in the other
 _NEAR_CHARACTERS = 8
 _LONG_HEAD = 4  # so much said of something says what it is said of
 
@@ -58,22 +60,38 @@ class _Read:
         self.text = texts.normal(text)
         self.sentences = texts.sentences(self.text)
         self.clauses = [clause for sentence in self.sentences for clause in texts.clauses(sentence)]
+        self._sentence_starts = [s.start for s in self.sentences]
+        self._clause_starts = [c.start for c in self.clauses]
+        self.terms = frozenset().union(*(s.terms for s in self.sentences))
         self.dates = dates(self.text)
         self.numbers = numbers(self.text, [(d.start, d.end) for d in self.dates])
+        self.amounts = list({(q.value, q.unit, q.more, q.almost): q for q in self.numbers}.values())
         self.names = names(self.text)
         self.words = frozenset(re.findall(r"[a-zà-ÿ]+", self.text.lower()))
+        self.by_sentence: dict[int, list[Quantity]] = {}
+        for one in self.numbers:
+            self.by_sentence.setdefault(self.number(one), []).append(one)
+
+    def number(self, at: _Placed) -> int:
+        """Which sentence a place is in."""
+        return max(0, bisect_right(self._sentence_starts, at.start) - 1)
 
     def sentence(self, at: _Placed) -> Sentence:
-        return _holding(self.sentences, at)
+        return self.sentences[self.number(at)]
 
     def clause(self, at: _Placed) -> Sentence:
-        return _holding(self.clauses, at)
+        return self.clauses[max(0, bisect_right(self._clause_starts, at.start) - 1)]
 
     def about(self, at: _Placed) -> frozenset[str]:
         """The terms of a place's sentence; where it opens with a pronoun, those of the one before too."""
-        found = self.sentence(at)
-        n = self.sentences.index(found)
+        n = self.number(at)
+        found = self.sentences[n]
         return found.terms | (self.sentences[n - 1].terms if n and _PRONOUN.match(found.text) else frozenset())
+
+    def around(self, at: _Placed) -> frozenset[str]:
+        """The terms of a place's sentence and of the one before."""
+        n = self.number(at)
+        return self.sentences[n].terms | (self.sentences[n - 1].terms if n else frozenset())
 
     def beside(self, at: _Placed) -> tuple[str, str]:
         """The words right before and right behind."""
@@ -83,12 +101,10 @@ class _Read:
 def contradiction(reference: str, rewrite: str) -> list[Conflict]:
     """Everything in which the rewrite contradicts the reference, as far as rules can tell; empty where nothing."""
     old, new = _Read(reference), _Read(rewrite)
+    if len(old.terms & new.terms) < _ON_ONE_THING:
+        return []
     found = [*_numbers(old, new), *_dates(old, new), *_names(old, new), *_negations(old, new)]
     return list(dict.fromkeys(found))
-
-
-def _holding(pieces: Sequence[Sentence], at: _Placed) -> Sentence:
-    return next((p for p in pieces if p.start <= at.start < p.end), pieces[-1])
 
 
 def _replaced(
@@ -123,7 +139,7 @@ def _shared(old: _Read, new: _Read, gone: _Placed, come: _Placed) -> int:
 
 def _numbers(old: _Read, new: _Read) -> Iterator[Conflict]:
     come = [q for q in new.numbers if _counts(new, q) and not _told(q, old, new)]
-    gone = [q for q in old.numbers if _counts(old, q) and not _told(q, new, old)]
+    gone = [q for q in old.numbers if _counts(old, q) and not _told(q, new, old)] if come else []
     for before, after in _replaced(old, new, gone, come, _same_unit, 1):
         yield Conflict("number", before.said, after.said)
 
@@ -138,15 +154,13 @@ def _same_unit(one: Quantity, other: Quantity) -> bool:
 
 
 def _told(one: Quantity, by: _Read, own: _Read) -> bool:
-    """Whether the other text has this number in some form: rounded, in another unit, multiplied out, or as a span of years."""
-    if any(same(one, other) for other in by.numbers):
+    """Whether the other text has it in some form: rounded, in another unit, multiplied out, or as a span of years."""
+    if any(same(one, other) for other in by.amounts):
         return True
-    for sentence in by.sentences:
-        here = [q for q in by.numbers if inside((q.start, q.end), [(sentence.start, sentence.end)])]
-        if product(one, here):
-            return True
-    beside = [q for q in own.numbers if q is not one and own.sentence(q) == own.sentence(one)]
-    if any(factor(one, other, beside) for other in by.numbers):
+    if any(product(one, here) for here in by.by_sentence.values()):
+        return True
+    beside = [q for q in own.by_sentence[own.number(one)] if q is not one]
+    if any(factor(one, other, beside) for other in by.amounts):
         return True
     return one.unit == "year" and _spans_years(one, by)
 
@@ -235,12 +249,13 @@ def _run(one: Iterable[str], other: Iterable[str]) -> int:
 
 
 def _negations(old: _Read, new: _Read) -> Iterator[Conflict]:
-    for denied in negations(old.text):
-        said = _flipped(denied, new, negations(new.text))
+    before, after = negations(old.text), negations(new.text)
+    for denied in before:
+        said = _flipped(denied, new, after)
         if said is not None:
             yield Conflict("negation", denied.clause.text.strip(), said.text.strip())
-    for denied in negations(new.text):
-        said = _flipped(denied, old, negations(old.text))
+    for denied in after:
+        said = _flipped(denied, old, before)
         if said is not None:
             yield Conflict("negation", said.text.strip(), denied.clause.text.strip())
 
@@ -260,10 +275,8 @@ def _flipped(denied: Negation, other: _Read, denials: Sequence[Negation]) -> Sen
 
 
 def _one_subject(denied: Negation, clause: Sentence, other: _Read) -> bool:
-    """Whether both clauses speak of one thing: by what stands before the negation, or where that is a pronoun, around it."""
-    sentence = other.sentence(clause)
-    n = other.sentences.index(sentence)
-    around = sentence.terms | (other.sentences[n - 1].terms if n else frozenset())
+    """Whether both clauses speak of one thing: what stands before the negation, else what stands around it."""
+    around = other.around(clause)
     elsewhere = bool((denied.sentence.terms & around) - denied.head)
     if denied.subject and len(denied.head) < _LONG_HEAD:
         return 3 * len(denied.subject & around) >= 2 * len(denied.subject)

@@ -5,26 +5,22 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from synthgen.verifiers.lexicon import ERAS
 from synthgen.verifiers.numerals import chinese
 
-_MONTHS = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-]
-_WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-_MONTH = r"(?P<{0}>Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\.?"
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_MONTH = (
+    r"(?P<{0}>Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?"
+    r"|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\.?"
+)
 _YEAR = r"(?P<{0}>1\d{{3}}|20\d\d)"
 _DAY = r"(?P<{0}>3[01]|[12]\d|0?[1-9])(?:st|nd|rd|th)?"
+# A year alone: behind a word that years stand behind, and before nothing that it would count.
+_BEFORE_YEAR = (
+    r"\b(?:in|since|by|until|before|after|of|from|during|to|year|and|early|late|mid|spring|summer|autumn|winter|the)"
+)
+_COUNTED = r"[ -]?(?:mg|g|kg|km|m|ml|°|%|years?|people|words|items|times|hours?)\b"
 _ENGLISH = re.compile(
     "|".join(
         [
@@ -34,25 +30,25 @@ _ENGLISH = re.compile(
             rf"(?<![\d-]){_YEAR.format('y4')}-(?P<m4>0[1-9]|1[0-2])-(?P<d4>0[1-9]|[12]\d|3[01])(?![\d-])",
             r"\b(?P<decade>1\d{2}0|20\d0)s\b",
             r"\b(?P<weekday>Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?\b",
-            r"\b(?:in|since|by|until|before|after|of|from|during|to|year|and|early|late|mid|spring|summer|autumn|winter|the|\()[ -]?"
-            rf"(?P<bare>{_YEAR.format('y5')})(?![\d,.]\d|\d|[ -]?(?:mg|g|kg|km|m|ml|°|%|years?|people|words|items|times|hours?)\b)",
+            rf"{_BEFORE_YEAR}[ -](?P<bare>{_YEAR.format('y5')})(?![\d,.]\d|\d|['’]?s\b|{_COUNTED})",
             rf"\((?P<alone>{_YEAR.format('y6')})[,)]",
         ]
     )
 )
-_ZH_NUMBER = r"[〇零一二三四五六七八九十廿]"
+_ZH = "[〇零一二三四五六七八九十廿]"
+_MONTH_ZH, _DAY_ZH = rf"\d{{1,2}}|{_ZH}{{1,2}}", rf"\d{{1,2}}|{_ZH}{{1,3}}"
 _CHINESE = re.compile(
     "|".join(
         [
-            r"(?P<cy>\d{4}|[〇零一二三四五六七八九]{4})年(?!代)(?:(?P<cm>\d{1,2}|" + _ZH_NUMBER + r"{1,2})月(?:(?P<cd>\d{1,2}|" + _ZH_NUMBER + r"{1,3})[日号]?)?)?",
-            r"(?P<lm>正|腊|\d{1,2}|" + _ZH_NUMBER + r"{1,2})月(?:初?(?P<ld>\d{1,2}|" + _ZH_NUMBER + r"{1,3}))[日号]?(?!个)",
+            rf"(?P<cy>\d{{4}}|[〇零一二三四五六七八九]{{4}})年(?!代)(?:(?P<cm>{_MONTH_ZH})月(?:(?P<cd>{_DAY_ZH})[日号]?)?)?",
+            rf"(?P<lm>正|腊|{_MONTH_ZH})月初?(?P<ld>{_DAY_ZH})[日号]?(?!个)",
             r"(?P<cdecade>\d{4}|\d{2})年代",
             r"(?:星期|周|礼拜)(?P<cw>[一二三四五六日天])(?!次|回|共|本|天)",
             r"(?<!\d)(?P<cd4>\d{1,2})[日号](?=\d{1,2}[时点]|凌晨|清晨|上午|中午|下午|晚)",
-            r"(?:年号|乾隆|康熙|雍正|永乐|万历|嘉庆|道光|光绪|洪武|贞观|开元|民国|同治|咸丰|宣统|嘉靖|崇祯)" + _ZH_NUMBER + r"{1,3}年",
+            rf"(?:{'|'.join(ERAS)}){_ZH}{{1,3}}年",  # a reign: no span of years
         ]
     )
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +96,7 @@ def _english(found: re.Match[str]) -> Date:
     if found["decade"]:
         return replace(date, year=int(found["decade"]), decade=True)
     if found["weekday"]:
-        return replace(date, weekday=next(n for n, w in enumerate(_WEEKDAYS) if w.startswith(found["weekday"].lower())))
+        return replace(date, weekday=_WEEKDAYS.index(found["weekday"][:3].lower()))
     month = named.get("m")
     return replace(
         date,
@@ -111,7 +107,7 @@ def _english(found: re.Match[str]) -> Date:
 
 
 def _month(said: str) -> int:
-    return int(said) if said.isdigit() else next(n for n, m in enumerate(_MONTHS, 1) if m.startswith(said[:3].lower()))
+    return int(said) if said.isdigit() else _MONTHS.index(said[:3].lower()) + 1
 
 
 def _chinese(found: re.Match[str]) -> Date:

@@ -7,28 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-_UNITS = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-]
-_UNITS += ["seventeen", "eighteen", "nineteen"]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_WORDS = {word: n for n, word in enumerate(_UNITS)} | {word: 10 * n for n, word in enumerate(_TENS, 2)}
+_WORDS = {
+    **{"zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9},
+    **{"ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16},
+    **{"seventeen": 17, "eighteen": 18, "nineteen": 19, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50},
+    **{"sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90},
+}
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _ANY = "|".join(sorted([*_WORDS, *_SCALES], key=len, reverse=True))
 _ENGLISH = re.compile(
@@ -38,7 +22,8 @@ _ENGLISH = re.compile(
 )
 # 1,234.5 or 1 234 or 1234; a sign only where no word or number goes before it.
 _DIGITS = re.compile(
-    r"(?<![A-Za-z0-9_.])(?:(?<![A-Za-z0-9])[-−](?=\d))?(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?:[ \u00a0]\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][+-]?\d{1,3}\b)?"
+    r"(?<![A-Za-z0-9_.])(?:(?<![A-Za-z0-9])[-−](?=\d))?"
+    r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?:[ \u00a0]\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][+-]?\d{1,3}\b)?"
     r"(?:\s?[×x*]\s?10\^?(?P<power>-?\d{1,2}))?"
 )
 _DIGITS_ZH = "零〇一二两三四五六七八九"
@@ -138,7 +123,7 @@ def chinese(said: str) -> Fraction | None:
         return None if before is None else before + Fraction(int(digits), 10 ** len(digits))
     if len(whole) > 1 and all(c in _VALUE_ZH for c in whole):
         return Fraction(int("".join(str(_VALUE_ZH[c]) for c in whole)))
-    total = section = digit = 0
+    total = section = digit = 0  # total: what stands before the last 万 or 亿, times it
     last = 1
     for c in whole:
         if c in _VALUE_ZH:
@@ -148,8 +133,10 @@ def chinese(said: str) -> Fraction | None:
             section += (digit or 1) * _SMALL_ZH[c]
             digit, last = 0, _SMALL_ZH[c]
         else:
-            total = (total + section + digit or 1) * _LARGE_ZH[c]
-            section, digit, last = 0, 0, _LARGE_ZH[c]
+            size, here = _LARGE_ZH[c], section + digit
+            # 两千万 after 一亿 adds to it; in 一万亿 the 亿 multiplies all that is there.
+            total = total + (here or 1) * size if total > size else (total + here or 1) * size
+            section, digit, last = 0, 0, size
     if digit and last > 10:
         digit *= last // 10
     return Fraction(total + section + digit) if whole else None

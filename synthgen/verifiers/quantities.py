@@ -1,4 +1,4 @@
-"""Numbers with what they count: units are brought to a common base, so 1.2 g is 1,200 mg and 一个半小时 is 90 minutes."""
+"""Numbers with what they count, units brought to a common base: 1.2 g is 1,200 mg, 一个半小时 is 90 minutes."""
 
 from __future__ import annotations
 
@@ -7,90 +7,112 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from synthgen.verifiers.lexicon import PREPOSITIONS
 from synthgen.verifiers.numerals import Numeral, numerals
 from synthgen.verifiers.text import Spans, inside, stem
 
-# dimension: unit = names, and its size in the dimension's base.
+# dimension: unit = how it is written, and its size in the dimension's base.
 _UNITS: dict[str, dict[str, tuple[str, str]]] = {
     "mass": {
-        "µg": ("µg|μg|mcg|micrograms?|微克", "1/1000000"), "mg": ("mg|milligrams?|毫克", "1/1000"), "g": ("g|grams?|克", "1"),
-        "kg": ("kg|kilos?|kilograms?|公斤|千克", "1000"), "jin": ("斤", "500"), "t": ("t|tonnes?|tons?|吨", "1000000"),
-        "lb": ("lbs?|pounds?|磅", "453.592"), "oz": ("oz|ounces?|盎司", "28.35"),
+        "µg": ("µg|μg|mcg|micrograms?|微克", "1/1000000"),
+        "mg": ("mg|milligrams?|毫克", "1/1000"),
+        "g": ("g|grams?|克", "1"),
+        "kg": ("kg|kilos?|kilograms?|公斤|千克", "1000"),
+        "jin": ("斤", "500"),
+        "t": ("t|tonnes?|tons?|吨", "1000000"),
+        "lb": ("lbs?|pounds?|磅", "453.592"),
+        "oz": ("oz|ounces?|盎司", "28.35"),
     },
     "length": {
-        "mm": ("mm|millimet(?:re|er)s?|毫米", "1/1000"), "cm": ("cm|centimet(?:re|er)s?|厘米|公分", "1/100"),
-        "m": ("m|met(?:re|er)s?|米", "1"), "km": ("km|kilomet(?:re|er)s?|公里|千米", "1000"), "li": ("里", "500"),
-        "mile": ("miles?|英里", "1609.344"), "ft": ("ft|feet|foot|英尺", "0.3048"), "in": ("inch(?:es)?|英寸", "0.0254"),
+        "mm": ("mm|millimet(?:re|er)s?|毫米", "1/1000"),
+        "cm": ("cm|centimet(?:re|er)s?|厘米|公分", "1/100"),
+        "m": ("m|met(?:re|er)s?|米", "1"),
+        "km": ("km|kilomet(?:re|er)s?|公里|千米", "1000"),
+        "li": ("里", "500"),
+        "mile": ("miles?|英里", "1609.344"),
+        "ft": ("ft|feet|foot|英尺", "0.3048"),
+        "in": ("inch(?:es)?|英寸", "0.0254"),
     },
     "area": {
-        "m²": ("m2|square met(?:re|er)s?|平方米|平米", "1"), "km²": ("km2|square kilomet(?:re|er)s?|平方公里|平方千米", "1000000"),
-        "ha": ("ha|hectares?|公顷", "10000"), "mu": ("亩", "666.67"), "acre": ("acres?|英亩", "4046.86"),
+        "m²": ("m2|square met(?:re|er)s?|平方米|平米", "1"),
+        "km²": ("km2|square kilomet(?:re|er)s?|平方公里|平方千米", "1000000"),
+        "ha": ("ha|hectares?|公顷", "10000"),
+        "mu": ("亩", "666.67"),
+        "acre": ("acres?|英亩", "4046.86"),
     },
     "volume": {
-        "ml": ("ml|millilit(?:re|er)s?|毫升", "1/1000"), "l": ("l|lit(?:re|er)s?|升", "1"),
+        "ml": ("ml|millilit(?:re|er)s?|毫升", "1/1000"),
+        "l": ("l|lit(?:re|er)s?|升", "1"),
         "m³": ("m3(?:/s)?|cubic met(?:re|er)s?|立方米|立方", "1000"),
     },
     "time": {
-        "s": ("seconds?|secs?|秒钟?", "1"), "min": ("minutes?|mins?|分钟|分(?=[,，。;；、 ]|\\Z|即|后|$)", "60"),
-        "h": ("hours?|hrs?|h|个?小时|个?钟头", "3600"), "day": ("days?|天", "86400"), "week": ("weeks?|个?星期|周", "604800"),
-        "month": ("months?|个月", "2629746"), "year": ("years?|年", "31556952"),
+        "s": ("seconds?|secs?|秒钟?", "1"),
+        "min": (r"minutes?|mins?|分钟|分(?=[,，。;；、 ]|\Z|即|后)", "60"),
+        "h": ("hours?|hrs?|h|个?小时|个?钟头", "3600"),
+        "day": ("days?|d|天", "86400"),
+        "week": ("weeks?|个?星期|周", "604800"),
+        "month": ("months?|个月", "2629746"),
+        "year": ("years?|年", "31556952"),
     },
-    "temperature": {"°C": ("°C|degrees? Celsius|摄氏度|degrees?|度", "1"), "°F": ("°F|degrees? Fahrenheit|华氏度", "1")},
-    "power": {"W": ("W|watts?|瓦", "1"), "kW": ("kW|kilowatts?|千瓦", "1000"), "MW": ("MW|megawatts?|兆瓦", "1000000")},
-    "data": {"KB": ("KB", "1/1000"), "MB": ("MB|megabytes?", "1"), "GB": ("GB|gigabytes?", "1000"), "TB": ("TB", "1000000")},
-    "share": {"%": ("%|per ?cent|percent|个百分点", "1/100"), "tenth": ("成(?![为了立员熟功就分])", "1/10")},
-    "money": {"unit": ("dollars?|euros?|pounds sterling|yuan|元|美元|欧元|块钱?", "1"), "cent": ("cents?|pence|分钱", "1/100")},
+    "temperature": {
+        "°C": ("°C|degrees? Celsius|摄氏度|degrees?|度", "1"),
+        "°F": ("°F|degrees? Fahrenheit|华氏度", "1"),
+    },
+    "power": {
+        "W": ("W|watts?|瓦", "1"),
+        "kW": ("kW|kilowatts?|千瓦", "1000"),
+        "MW": ("MW|megawatts?|兆瓦", "1000000"),
+    },
+    "data": {
+        "KB": ("KB", "1/1000"),
+        "MB": ("MB|megabytes?", "1"),
+        "GB": ("GB|gigabytes?", "1000"),
+        "TB": ("TB|terabytes?", "1000000"),
+    },
+    "share": {"%": ("%|per ?cent|个百分点", "1/100"), "tenth": ("成(?![为了立员熟功就分])", "1/10")},
+    "money": {
+        "unit": ("dollars?|euros?|pounds sterling|yuan|元|美元|欧元|块钱?", "1"),
+        "cent": ("cents?|pence|分钱", "1/100"),
+    },
     "glucose": {"mmol/l": ("mmol/[lL]|毫摩尔每升|毫摩尔/升", "1")},
-}  # fmt: skip
+}
 _SIZE = {name: (dimension, Fraction(size)) for dimension, units in _UNITS.items() for name, (_, size) in units.items()}
-_NAMED = "|".join(f"(?P<u{n}>{names})" for n, (_, (names, _)) in enumerate(
-    pair for units in _UNITS.values() for pair in units.items()))  # fmt: skip
 _NAMES = [name for units in _UNITS.values() for name in units]
-_UNIT = re.compile(rf"[多余来]?[ \t\u00a0-]?(?:多个?|个多)?(?:{_NAMED})(?![A-Za-z0-9])")
+_WRITTEN = [written for units in _UNITS.values() for written, _ in units.values()]
+_NAMED = "|".join(f"(?P<u{n}>{written})" for n, written in enumerate(_WRITTEN))
+_UNIT = re.compile(rf"[多余来]?[ \t\u00a0-]?(?:多个?|个多)?(?:{_NAMED})(?![A-Za-z]|(?<=[A-Za-z])[0-9])")
 _CLASSIFIER = re.compile(
-    r"[多余来]?(?P<c>[名位种首册部章回台枚颗只头条张座层圈次人户家页倍岁件篇辆株棵匹款项步级站艘子线块粒亿万]|个(?P<noun>[\u4e00-\u9fff]))"
+    r"[多余来]?(?P<c>[名位种首册部章回台枚颗只头条张座层圈次人户家页倍岁件篇辆株棵匹款项步级站艘子线块粒]"
+    r"|个(?P<noun>[\u4e00-\u9fff]))"
 )
 _NOUN = re.compile(r"[ \t]+(?:or more[ \t]+)?([a-z]+)")
-_PREPOSITIONS = frozenset(
-    [
-        "of",
-        "to",
-        "in",
-        "on",
-        "at",
-        "by",
-        "for",
-        "from",
-        "and",
-        "or",
-        "than",
-        "as",
-        "is",
-        "are",
-        "was",
-        "were",
-        "per",
-        "times",
-        "more",
-        "less",
-        "with",
-        "over",
-        "under",
-        "out",
-        "the",
-        "a",
-        "an",
-    ]
-)
 _HALF = re.compile(
-    r"(?P<half>\bhalf an? (?P<hu>kilo|kilogram|litre|liter|hour|mile|year|century)\b)|(?P<quarter>\bquarter of an hour\b)"
-    r"|(?P<one>\b(?:an?|one) (?P<ou>month|hour|year|week|day|kilo|mile) and a half\b)"
-    r"|(?P<some>(?<![零〇一二两三四五六七八九十百千万亿])(?P<zn>[一两二三四五六七八九])(?:个(?P<zm>半)(?P<za>月|小时|钟头|星期)|(?P<zb>年|斤|公斤)半))"
-    r"|(?P<zh>半个?(?P<zu>年|月|小时|钟头|斤|公斤|星期))"
+    r"\bhalf an? (?P<half>kilo|kilogram|litre|liter|hour|mile|year|century)\b"
+    r"|\b(?P<quarter>quarter) of an hour\b"
+    r"|\b(?:an?|one) (?P<more>month|hour|year|week|day|kilo|mile) and a half\b"
+    r"|(?<![零〇一二两三四五六七八九十百千万亿])(?P<number>[一两二三四五六七八九])"
+    r"(?:个半(?P<after>月|小时|钟头|星期)|(?P<before>年|斤|公斤)半)"
+    r"|半个?(?P<zh>年|月|小时|钟头|斤|公斤|星期)"
 )
+_HALVED = {
+    **{"kilo": "kg", "kilogram": "kg", "litre": "l", "liter": "l", "hour": "h"},
+    **{"年": "year", "月": "month", "小时": "h", "钟头": "h", "斤": "jin", "公斤": "kg", "星期": "week"},
+}
+_PARTS = {
+    "half": 2,
+    "third": 3,
+    "quarter": 4,
+    "fourth": 4,
+    "fifth": 5,
+    "sixth": 6,
+    "seventh": 7,
+    "eighth": 8,
+    "tenth": 10,
+}
 _FRACTION_ZH = re.compile(r"([一二两三四五六七八九十百]+|\d+)分之([一二两三四五六七八九十百]+|\d+)")
 _FRACTION_EN = re.compile(
-    r"(?<!and )\b(a|one|two|three|four|five|six|seven|eight|nine)[ -](half|third|quarter|fourth|fifth|sixth|seventh|eighth|ninth|tenth)s?\b",
+    rf"(?<!and )\b(?P<above>an?|one|two|three|four|five|six|seven|eight|nine)[ -](?P<below>{'|'.join(_PARTS)})s?\b"
+    r"(?! (?:of )?an? (?:hour|kilo|mile|year))",
     re.IGNORECASE,
 )
 _SLASH = re.compile(r"(?<![\d/.])(\d{1,3})/(\d{1,3})(?![\d/])")
@@ -134,7 +156,7 @@ def numbers(text: str, taken: Spans = ()) -> list[Quantity]:
         if (
             numeral.start < end
             or inside((numeral.start, numeral.end), used)
-            or _VAGUE_BEFORE.search(text[: numeral.start][-1:])
+            or _VAGUE_BEFORE.search(text[max(0, numeral.start - 1) : numeral.start])
         ):
             continue
         one = _quantity(text, numeral)
@@ -176,7 +198,7 @@ def _unit(text: str, numeral: Numeral) -> tuple[str, int]:
     if found:
         return found["noun"] or found["c"], found.end()
     noun = _NOUN.match(text, numeral.end)
-    if noun and noun[1] not in _PREPOSITIONS:
+    if noun and noun[1] not in PREPOSITIONS:
         return stem(noun[1]), noun.end()
     return "", numeral.end
 
@@ -193,14 +215,9 @@ def _share_units(text: str, found: Sequence[Quantity]) -> Iterator[Quantity]:
 
 
 def _fractions(text: str) -> Iterator[Quantity]:
-    words = ["half", "third", "quarter", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
-    of = {word: n for n, word in enumerate(words, 2)} | {"fourth": 4}
-    small = {
-        "a": 1,
-        **{w: n for n, w in enumerate(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"], 1)},
-    }
     for found in _FRACTION_EN.finditer(text):
-        yield _share(Fraction(small[found[1].lower()], of[found[2].lower()]), found)
+        above = next(iter(numerals(found["above"].lower())), None)
+        yield _share(Fraction(above.value if above else 1, _PARTS[found["below"].lower()]), found)
     for found in _FRACTION_ZH.finditer(text):
         below, above = (next(iter(numerals(part)), None) for part in found.groups())
         if below is not None and above is not None and below.value:
@@ -218,26 +235,13 @@ def _halves(text: str) -> Iterator[Quantity]:
     """Half a kilo, an hour and a half, a quarter of an hour, 一个半小时, 半年, 一年半."""
     half = Fraction(1, 2)
     for found in _HALF.finditer(text):
-        value, unit = Fraction(1), "h"
-        if found["half"]:
-            value, unit = half, _named(found["hu"])
-        elif found["quarter"]:
-            value = Fraction(1, 4)
-        elif found["one"]:
-            value, unit = 1 + half, _named(found["ou"])
-        elif found["some"]:
-            value, unit = next(iter(numerals(found["zn"]))).value + half, _named_zh(found["za"] or found["zb"])
-        else:
-            value, unit = half, _named_zh(found["zu"])
-        yield Quantity(value, unit, Fraction(1), found.start(), found.end(), found[0])
-
-
-def _named(word: str) -> str:
-    return {"kilo": "kg", "kilogram": "kg", "litre": "l", "liter": "l", "hour": "h", "mile": "mile"}.get(word, word)
-
-
-def _named_zh(word: str) -> str:
-    return {"年": "year", "月": "month", "小时": "h", "钟头": "h", "斤": "jin", "公斤": "kg", "星期": "week"}[word]
+        unit = next(filter(None, (found[name] for name in ("half", "more", "after", "before", "zh"))), "hour")
+        value = Fraction(1, 4) if found["quarter"] else half
+        if found["more"]:
+            value += 1
+        elif found["number"]:
+            value += next(iter(numerals(found["number"]))).value
+        yield Quantity(value, _HALVED.get(unit, unit), Fraction(1), found.start(), found.end(), found[0])
 
 
 def same(one: Quantity, other: Quantity) -> bool:

@@ -7,130 +7,19 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from synthgen.verifiers.lexicon import IRREGULAR, STOP, STOP_ZH
+
 Spans = Sequence[tuple[int, int]]
 
 _END = re.compile(
     r"[。！？!?；;\n]+[”\"'’)]*|(?<=[^\s.][^\s.])(?<!\bDr)(?<!\bMr)(?<!\bMs)(?<!\bSt)(?<!\bvs)(?<!\bMrs)(?<!\bProf)\.(?=[\s\"”'’)]|\Z)[”\"'’)]*|(?<=\d)\.(?=\s+[A-Z]|\Z)"
 )
 _CLAUSE = re.compile(
-    r"[,，、:：—…()（）“”\"]+|\b(?:but|while|because|since|although|though|so|if|when|unless|until|whereas)\b|\band (?=(?:it|they|he|she|you|we|then)\b)"
+    r"[,，、:：—…()（）“”\"]+"
+    r"|\b(?:but|while|because|since|although|though|so|if|when|unless|until|whereas)\b"
+    r"|\band (?=(?:it|they|he|she|you|we|then)\b)"
 )
 _WORD = re.compile(r"[A-Za-z]+(?:['’][a-z]+)?|\d+(?:[.:,]\d+)*|[\u4e00-\u9fff]+")
-_STOP = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "and",
-        "or",
-        "but",
-        "if",
-        "then",
-        "than",
-        "that",
-        "this",
-        "these",
-        "those",
-        "it",
-        "its",
-        "he",
-        "she",
-        "they",
-        "them",
-        "his",
-        "her",
-        "their",
-        "you",
-        "your",
-        "we",
-        "our",
-        "i",
-        "me",
-        "my",
-        "of",
-        "to",
-        "in",
-        "on",
-        "at",
-        "by",
-        "for",
-        "from",
-        "with",
-        "as",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "been",
-        "being",
-        "am",
-        "do",
-        "does",
-        "did",
-        "have",
-        "has",
-        "had",
-        "will",
-        "would",
-        "can",
-        "could",
-        "should",
-        "may",
-        "might",
-        "must",
-        "not",
-        "no",
-        "so",
-        "very",
-        "too",
-        "also",
-        "just",
-        "only",
-        "even",
-        "more",
-        "most",
-        "much",
-        "many",
-        "some",
-        "any",
-        "all",
-        "each",
-        "every",
-        "one",
-        "ones",
-        "there",
-        "here",
-        "when",
-        "where",
-        "who",
-        "which",
-        "what",
-        "how",
-        "why",
-        "about",
-        "into",
-        "over",
-        "under",
-        "after",
-        "before",
-        "again",
-        "up",
-        "down",
-        "out",
-        "off",
-        "s",
-        "t",
-        "ll",
-        "ve",
-        "re",
-        "d",
-        "m",
-    ]
-)
-_STOP_ZH = frozenset(
-    "的了是在和与也就都而及着或有这那我你他她它们个把被让给从向于以为之其所吗呢吧啊呀哦很更最还又再能可要应该得不没未无非别"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +63,9 @@ def terms(text: str) -> frozenset[str]:
     for word in _WORD.findall(text):
         if "\u4e00" <= word[0] <= "\u9fff":
             found.update(
-                word[n : n + 2] for n in range(len(word) - 1) if word[n] not in _STOP_ZH and word[n + 1] not in _STOP_ZH
+                word[n : n + 2] for n in range(len(word) - 1) if word[n] not in STOP_ZH and word[n + 1] not in STOP_ZH
             )
-        elif word.lower() not in _STOP:
+        elif word.lower() not in STOP:
             found.add(stem(word.lower()))
     return frozenset(found)
 
@@ -184,8 +73,8 @@ def terms(text: str) -> frozenset[str]:
 def stem(word: str) -> str:
     """A word without the ending of its number or tense; light, so that different words stay different."""
     word = word.removesuffix("'s").removesuffix("’s")
-    if word in _IRREGULAR:
-        return _IRREGULAR[word]
+    if word in IRREGULAR:
+        return IRREGULAR[word]
     for ending, least, more in (
         ("ies", 4, "y"),
         ("ied", 4, "y"),
@@ -200,15 +89,6 @@ def stem(word: str) -> str:
     if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "lsz":
         word = word[:-1]
     return word.removesuffix("e") if len(word) > 3 else word
-
-
-_IRREGULAR = {
-    "taken": "tak", "took": "tak", "takes": "tak", "taking": "tak", "frozen": "freez", "freezing": "freez", "froze": "freez",
-    "kept": "keep", "gave": "giv", "given": "giv", "won": "win", "led": "lead", "lost": "los", "built": "build", "went": "go",
-    "gone": "go", "began": "begin", "begun": "begin", "seen": "see", "saw": "see", "found": "find", "children": "child",
-    "feet": "foot", "died": "die", "dies": "die", "dying": "die", "lives": "liv", "life": "liv", "wrote": "writ",
-    "written": "writ", "born": "born", "made": "mak", "making": "mak", "houses": "hous", "house": "hous",
-}  # fmt: skip
 
 
 def inside(span: tuple[int, int], spans: Spans) -> bool:
