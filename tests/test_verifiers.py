@@ -152,7 +152,7 @@ def planted(name: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "wrong", "right"), [("contradictions.jsonl", 40, 60), ("contradictions_held_out.jsonl", 20, 30)]
+    ("name", "wrong", "right"), [("contradictions.jsonl", 40, 60), ("contradictions_held_out.jsonl", 30, 50)]
 )
 def test_planted_contradictions_are_found_and_faithful_rewrites_pass(name: str, wrong: int, right: int) -> None:
     rows = planted(name)

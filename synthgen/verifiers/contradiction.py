@@ -251,33 +251,36 @@ def _run(one: Iterable[str], other: Iterable[str]) -> int:
 def _negations(old: _Read, new: _Read) -> Iterator[Conflict]:
     before, after = negations(old.text), negations(new.text)
     for denied in before:
-        said = _flipped(denied, new, after)
+        said = _flipped(denied, old, new, after)
         if said is not None:
             yield Conflict("negation", denied.clause.text.strip(), said.text.strip())
     for denied in after:
-        said = _flipped(denied, old, before)
+        said = _flipped(denied, new, old, before)
         if said is not None:
             yield Conflict("negation", said.text.strip(), denied.clause.text.strip())
 
 
-def _flipped(denied: Negation, other: _Read, denials: Sequence[Negation]) -> Sentence | None:
+def _flipped(denied: Negation, own: _Read, other: _Read, denials: Sequence[Negation]) -> Sentence | None:
     """The clause of the other text that plainly says what is denied here, unless that text denies it too."""
     if any(len(denied.head & one.head) * 2 >= len(denied.head) for one in denials):
         return None
+    for clause in own.clauses:
+        if _plainly(denied, clause, own) and (len(denied.head) > 1 or denied.subject & clause.terms):
+            return None  # it is said of one thing and denied of another
     for clause in other.clauses:
-        if (
-            denied.head <= clause.terms
-            and affirms(clause, other.sentence(clause))
-            and _one_subject(denied, clause, other)
-        ):
+        if _plainly(denied, clause, other) and _one_subject(denied, clause, own, other):
             return clause
     return None
 
 
-def _one_subject(denied: Negation, clause: Sentence, other: _Read) -> bool:
+def _plainly(denied: Negation, clause: Sentence, read: _Read) -> bool:
+    return denied.head <= clause.terms and affirms(clause, read.sentence(clause))
+
+
+def _one_subject(denied: Negation, clause: Sentence, own: _Read, other: _Read) -> bool:
     """Whether both clauses speak of one thing: what stands before the negation, else what stands around it."""
     around = other.around(clause)
-    elsewhere = bool((denied.sentence.terms & around) - denied.head)
+    elsewhere = bool((own.around(denied.clause) & around) - denied.head)
     if denied.subject and len(denied.head) < _LONG_HEAD:
         return 3 * len(denied.subject & around) >= 2 * len(denied.subject)
     return len(denied.head) > 1 and elsewhere

@@ -21,7 +21,7 @@ from synthgen.verifiers.text import inside, sentences
 
 Kind = Literal["latin", "title", "place", "person"]
 
-_CAPITAL = r"[A-ZÀ-Þ][A-Za-zÀ-ÿ’'\-]*[A-Za-zÀ-ÿ]"
+_CAPITAL = r"(?<![A-Za-zÀ-ÿ0-9_])[A-ZÀ-Þ][A-Za-zÀ-ÿ’'\-]*[A-Za-zÀ-ÿ]"
 _LATIN = re.compile(
     rf"{_CAPITAL}(?:[ \t](?:(?:van|von|de|da|del|der|la|al|bin|of the|of)[ \t])?{_CAPITAL}|[ \t][A-Z]\.)*"
 )

@@ -47,7 +47,6 @@ class Negation:
     subject: frozenset[str]
     head: frozenset[str]
     clause: Sentence
-    sentence: Sentence
 
 
 def negations(text: str) -> list[Negation]:
@@ -63,7 +62,7 @@ def negations(text: str) -> list[Negation]:
             behind = _BEHIND.match(clause.text, words[0].end())
             if behind and terms(behind[0]):
                 subject = (term for term in terms(clause.text[: words[0].start()]) if not term[0].isdigit())
-                found.append(Negation(frozenset(subject), terms(behind[0]), clause, sentence))
+                found.append(Negation(frozenset(subject), terms(behind[0]), clause))
     return found
 
 
