@@ -16,7 +16,7 @@ from typing import Literal, Protocol, TypeVar
 
 from synthgen.verifiers import text as texts
 from synthgen.verifiers.dates import Date, comparable, compatible, dates
-from synthgen.verifiers.names import Name, names
+from synthgen.verifiers.names import Name, names, variant
 from synthgen.verifiers.negations import Negation, affirms, negations
 from synthgen.verifiers.quantities import Quantity, factor, numbers, product, same
 from synthgen.verifiers.text import Sentence
@@ -197,7 +197,7 @@ def _names(old: _Read, new: _Read) -> Iterator[Conflict]:
     gone = [n for n in old.names if not _named(n, new)]
     for after in come:
         for before in gone:
-            if before.kind == after.kind and _in_place(old, new, before, after):
+            if before.kind == after.kind and not variant(before, after) and _in_place(old, new, before, after):
                 yield Conflict("name", before.text, after.text)
                 break
 

@@ -66,6 +66,10 @@ SURNAMES = (
     "范金石廖贾夏韦付方白邹孟熊秦邱江尹薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤屠柯司欧诸上祖扁华鲁屈荀墨岳纪毕"
     "卓窦章苗凤花俞柳鲍费廉岑倪滕殷邬安常乐时傅皮卞齐康伍元卜平和穆萧湛祁禹狄米贝明臧计伏成谈茅庞舒项祝阮蓝闵席季麻强路娄危"
 )
+# Those of them that are as often a word of their own: a name only behind a word that marks one.
+COMMON_SURNAMES = (
+    "高万上于平成程方向何任时金白石江华常和计项路乐康明安祝席强包齐文元马林田叶花连水丁贝余史毛钱孔全司项温房温施单关"
+)
 # Characters that foreign names are spelt with.
 FOREIGN = (
     "阿埃艾爱安奥巴贝本比波伯博布查茨达戴丹道德邓迪丁杜多厄恩尔法菲费芬弗佛福戈格哥古圭哈海汉赫亨华霍基吉加贾杰金卡凯坎康考柯科"

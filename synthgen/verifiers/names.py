@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +12,7 @@ from synthgen.verifiers.lexicon import (
     AFTER_NAME,
     BEFORE_NAME,
     COMMON,
+    COMMON_SURNAMES,
     FOREIGN,
     NO_GIVEN_NAME,
     OPENERS,
@@ -33,12 +35,15 @@ _SAID = re.compile(
 _TITLE = re.compile(r"《([^《》\n]{1,40})》")
 _PLACE = re.compile("|".join(sorted(PLACES, key=len, reverse=True)))
 _SIGN = rf"(?:[{FOREIGN}]|提(?![出供高到取升前]))"
-_FOREIGN = re.compile(rf"{_SIGN}{{2,6}}(?:·{_SIGN}{{1,6}})+|{_SIGN}{{3,6}}")
-_BEFORE = "|".join(
-    (r"(?<![\u4e00-\u9fff])", "(?<=[的是和与由被对了向给叫让比为、把])", *(f"(?<={word})" for word in BEFORE_NAME))
+_FOREIGN = re.compile(rf"(?!比)(?:{_SIGN}{{2,6}}(?:·{_SIGN}{{1,6}})+|{_SIGN}{{3,6}})")  # 比 is "than" more often
+_MARKED = "|".join(f"(?<={word})" for word in sorted(BEFORE_NAME))
+_BEFORE = rf"(?<![\u4e00-\u9fff])|(?<=[的是和与由被对了向给叫让比为、把])|{_MARKED}"
+_AFTER = rf"(?=[^\w·]|\Z|{'|'.join(sorted(AFTER_NAME))})"
+_RARE = "".join(sorted(set(SURNAMES) - set(COMMON_SURNAMES)))
+_GIVEN = r"[\u4e00-\u9fff]{1,2}?"
+_PERSON = re.compile(
+    rf"(?:(?:{_BEFORE})(?P<rare>[{_RARE}]{_GIVEN})|(?:{_MARKED})(?P<any>[{SURNAMES}]{_GIVEN})){_AFTER}"
 )
-_AFTER = rf"(?=[^\w·]|\Z|{'|'.join(AFTER_NAME)})"
-_PERSON = re.compile(rf"(?:{_BEFORE})([{SURNAMES}][\u4e00-\u9fff]{{1,2}}?){_AFTER}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,9 @@ def _titles(text: str) -> Iterator[Name]:
 
 def _people(text: str) -> Iterator[Name]:
     for found in _PERSON.finditer(text):
-        if found[1][1] not in NO_GIVEN_NAME:
-            yield Name(found[1], "person", found.start(1), found.end(1))
+        group = "rare" if found["rare"] else "any"
+        if found[group][1] not in NO_GIVEN_NAME:
+            yield Name(found[group], "person", *found.span(group))
 
 
 def _latin(text: str) -> Iterator[Name]:
@@ -107,3 +113,11 @@ def _elsewhere(text: str, word: str, at: int) -> bool:
         if found.start() != at and re.search(r"[\w,;]\s+\Z", text[max(0, found.start() - 4) : found.start()]):
             return True
     return False
+
+
+def variant(one: Name, other: Name) -> bool:
+    """Whether two names may be spellings of one: the same first four letters, or half of the characters in Chinese."""
+    if one.kind == "latin":
+        return one.text[:4].lower() == other.text[:4].lower()
+    longer = max(len(one.text), len(other.text))
+    return longer > 3 and 2 * (Counter(one.text) & Counter(other.text)).total() >= longer
