@@ -183,6 +183,7 @@ class Conveyor:
             "language": f"this run is for {self.recipe.lang}: see --lang",
             "truncated": "see --max-tokens",
             "parse": "the model does not write the form that the prompt asks for: try another model",
+            "unparsed": "the judge does not write the form that it is asked for: try another --judge-model",
         }
         hint = hints.get(common[0][0], "try other seeds, another model or a looser knob")
         return f" ({', '.join(f'{n} {reason}' for reason, n in common)}); {hint}"

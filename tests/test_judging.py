@@ -383,6 +383,16 @@ def test_a_run_with_a_scripted_judge(server: Faulty, tmp_path: Path) -> None:
     assert len(server.bodies) == asked
 
 
+def test_a_judge_that_is_never_understood_is_what_to_change(server: Faulty, tmp_path: Path) -> None:
+    (tmp_path / "rules.json").write_text(json.dumps([{"match": "strict reviewer", "answer": ODD}, *RULES[-1:]]))
+    (tmp_path / "p.jsonl").write_text('{"prompt": "What is tea?"}\n')
+    server.script = str(tmp_path / "rules.json")
+    done = synthgen(*judge_words(server), cwd=tmp_path)
+    assert done.returncode == 7
+    assert "1 unparsed" in done.stderr
+    assert "another --judge-model" in done.stderr
+
+
 def test_the_judge_is_a_role_of_its_own(server: Faulty, tmp_path: Path) -> None:
     (tmp_path / "rules.json").write_text(json.dumps(RULES))
     (tmp_path / "p.jsonl").write_text('{"prompt": "What is tea?"}\n')

@@ -34,7 +34,7 @@ def test_a_score(text: str, expected: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "four", "Score: four", "评分：四", "<think>Score: 4", "Score: 6", "Score: 0", "Score: -4", "Score: 4.5", "Score: 8/10",
+    ["", "four", "Score: four", "评分：四", "<think>Score: 4", "Score: 6", "Score: 0", "Score: -4", "Score: 4.5", "Score: 4/10", "4分（满分10分）",
      "Score: 3-4", "Score: 3 to 4", "Score: 3\nScore: 4", "7", "40", "4 of the 5 points are kept.", '{"score": true}',
      '{"score": null}', '{"score": {"value": 4}}', '{"score": 4} {"score": 5}', '{"analysis": "only"}', "Score: 45",
      '{"score": "4 or 5"}', "1. It is good.\n2. It is short.", "4\nor rather\n5", '{"score": 1e400}', '{"score": [4]}',
