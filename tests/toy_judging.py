@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from random import Random
 
 from synthgen.judging import CONSISTENCY, CONTRADICTION, Judge, scores
@@ -39,13 +40,14 @@ class Judged(Recipe):
     async def run(self, task: Task, ask: Ask) -> list[Outcome]:
         source = task.vars["messages"][-1].content
         reply = await ask((Message("user", source),), sampling=self.sampling)
-        verdict = await self.judge.rate(ask, CONSISTENCY, source=source, rewrite=reply.text)
-        sample = Sample((Message("user", source), Message("assistant", reply.text)), meta=scores([verdict]))
-        if rejected := verdict.rejection("judge", sample, at_least=3):
-            return [rejected]
-        conflicts = contradiction(source, reply.text)  # costs nothing, so before the judge
+        sample = Sample((Message("user", source), Message("assistant", reply.text)))
+        conflicts = contradiction(source, reply.text)  # costs nothing, so before any judge
         if conflicts:
             return [Rejection("contradiction", "; ".join(map(str, conflicts)), sample)]
+        verdict = await self.judge.rate(ask, CONSISTENCY, source=source, rewrite=reply.text)
+        sample = replace(sample, meta=scores([verdict]))
+        if rejected := verdict.rejection("judge", sample, at_least=3):
+            return [rejected]
         gate = await self.judge.rate(ask, CONTRADICTION, reference=source, rewrite=reply.text)
-        sample = Sample(sample.messages, meta=scores([verdict, gate]))
+        sample = replace(sample, meta=scores([verdict, gate]))
         return [gate.rejection("contradiction", sample, word="no") or sample]
