@@ -222,7 +222,7 @@ def _measured(
 ) -> tuple[dict[str, _Each], dict[str, _Each], Range]:
     """By role, low and high, and how many units: tasks where prompts are given, else accepted samples."""
     paid = {(p["roles"] or ["default"])[0]: p for p in report["usage"]}
-    if work.recipe.takes == "prompts" or work.samples is None:
+    if "seeds" not in work.recipe.takes or work.samples is None:
         each = {
             role: _Each(e.requests, e.prompt_tokens, e.requests * p["completion_tokens"] / max(1, p["requests"]))
             for role, e in _mean(rehearsed).items()

@@ -136,7 +136,7 @@ class Recipe(ABC):
     templates: ClassVar[tuple[str, ...]] = ()
     rubrics: ClassVar[tuple[str, ...]] = ()  # templates of prompts/judge that it judges by (see judging)
     formats: ClassVar[tuple[str, ...]] = ("alpaca", "sharegpt")
-    takes: ClassVar[str] = "seeds"  # or "prompts": what --input gives
+    takes: ClassVar[tuple[str, ...]] = ("seeds",)  # or "prompts" (--input), "documents" (--documents); several: either
     grows: ClassVar[bool] = False
     endless: ClassVar[bool] = False  # it can always make another task, so a run needs a target
     unlike_seeds: ClassVar[bool] = True  # an instruction too close to a seed's is no new one
@@ -248,6 +248,11 @@ def as_outcome(error: BaseException) -> Rejection | Failure:
     if isinstance(error, BackendError) and error.fate in ("retry", "fail"):
         return Failure(str(error), error.attempts, refused=error.fate == "fail")
     raise error
+
+
+def asked_nothing(outcomes: Sequence[Outcome]) -> bool:
+    """Whether the task was a document that is not used."""
+    return bool(outcomes) and all(isinstance(one, Rejection) and one.unread for one in outcomes)
 
 
 def thresholds(recipe: Recipe) -> tuple[Fraction, Fraction]:

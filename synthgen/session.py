@@ -21,12 +21,13 @@ from synthgen.asking import Asking
 from synthgen.backends import ModelSpec
 from synthgen.batches import remembering
 from synthgen.budget import Budget, Price
-from synthgen.data import folder
 from synthgen.dedup import NoveltyByScript, Seen
+from synthgen.documents import Documents
 from synthgen.errors import NotAllowed, UsageError
 from synthgen.estimate import Asked, Estimate, Work, estimate, rehearse
 from synthgen.finish import MOST_ROWS_AT_AN_INTERRUPT, About, counted, finish
 from synthgen.formats import open_format
+from synthgen.given import given
 from synthgen.growth import LAST_LAG, Grown
 from synthgen.inputs import Inputs, Scan, instructions, language
 from synthgen.pulse import Pulse
@@ -34,10 +35,9 @@ from synthgen.recipe import Recipe, Setting, thresholds
 from synthgen.report import Summary
 from synthgen.rows import nearest_path
 from synthgen.run import Conveyor, Ending, Plan
-from synthgen.seeds import read_seeds
 from synthgen.speakers import Effort, Speaker, Speakers
 from synthgen.store import Store, explain
-from synthgen.types import SamplingParams, Seed
+from synthgen.types import SamplingParams
 
 # The target of a recipe that never runs out of tasks, when none is given.
 DEFAULT_COUNT = 100
@@ -53,6 +53,7 @@ class Wish:
     count: int | None = None
     seeds: tuple[str, ...] = ()
     input: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
     lang: str = "auto"
     models: Mapping[str, ModelSpec] = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
@@ -91,11 +92,14 @@ class Session:
         """
         self.wish, self._note, self.budget = wish, note, budget
         self.kind = recipes.find(wish.recipe)
-        self._scan: Scan | None = None
-        self._paths, self.seeds = self._given()
+        brought = {"seeds": wish.seeds, "prompts": wish.input, "documents": wish.documents}
+        self._given = given(self.kind, brought, wish.lang, wish.values, note)
+        self._scan, self.seeds = self._given.scan, self._given.seeds
         self.lang = wish.lang
         if wish.lang == "auto":
-            self.lang = runfolder.settled_language(self.kind.name, wish.out, wish.input, language(self.seeds))
+            self.lang = runfolder.settled_language(
+                self.kind.name, wish.out, (*wish.input, *wish.documents), language(self.seeds)
+            )
         self.out = wish.out or Path("runs") / f"{self.kind.name}-{self.lang}"
         self.count = wish.count or (DEFAULT_COUNT if self.kind.endless else None)
         self.formats = wish.formats or self.kind.formats
@@ -109,27 +113,11 @@ class Session:
                 raise UsageError(f"--novel-against {path}: no such run or file{nearest_path(path)}")
         self._recipe()  # a wrong knob or template is found before any server is asked
         # Formats that an earlier command wrote here.
-        self._former = runfolder.check(self.out, self.kind.name, self.lang, wish.input)
+        self._former = runfolder.check(self.out, self.kind.name, self.lang, (*wish.input, *wish.documents))
         self._warn_of_control_tokens()
         self._own_models = models is None
         self._models = models or Speakers(wish.effort, note)
         self.speakers: dict[str, Speaker] = {}
-
-    def _given(self) -> tuple[tuple[str, ...], Iterable[Seed]]:
-        """Where the seeds come from, and the seeds: a list, or prompts that are read as they are needed."""
-        wish, name = self.wish, self.kind.name
-        if self.kind.takes == "prompts":
-            if wish.seeds:
-                raise UsageError(f"--seeds {wish.seeds[0]}: {name} works on prompts; give them as --input")
-            if not wish.input:
-                raise UsageError(f"{name} works on prompts: give --input FILE|RUN")
-            inputs = Inputs(wish.input)
-            self._scan = inputs.scan()
-            return wish.input, inputs
-        if wish.input:
-            raise UsageError(f"--input {wish.input[0]}: {name} works on seeds; give them as --seeds")
-        paths = tuple(map(_known, wish.seeds or ("zh" if wish.lang == "zh" else "en",)))
-        return paths, read_seeds(paths)
 
     def _check_prompts(self, path: Path) -> None:
         if not path.is_dir():
@@ -148,7 +136,7 @@ class Session:
     def _warn_of_control_tokens(self) -> None:
         """Servers read what looks like a chat frame as one, wherever it stands; the text is sent as it is."""
         if self._scan is not None:
-            number, where, what = self._scan.marked, self._scan.first_marked, "prompts"
+            number, where, what = self._scan.marked, self._scan.first_marked, self._given.what
         else:
             marked = [s.where for s in self.seeds if "<|im_" in "".join(map(str, s.fields.values()))]
             number, where, what = len(marked), marked[0] if marked else "", "seeds"
@@ -208,7 +196,7 @@ class Session:
             about = About(
                 self.kind.name, self.lang, self.count, self.formats,
                 {role: s.model for role, s in self.speakers.items()},
-                [Path(p).name for p in self._paths], shlex.join(self.wish.command), self._former,
+                [Path(p).name for p in self._given.paths], shlex.join(self.wish.command), self._former,
             )  # fmt: skip
             seconds = time.monotonic() - began  # the folder is still ours while its files are written
             if ending.code in (130, 143) and conveyor.board.accepted > MOST_ROWS_AT_AN_INTERRUPT:
@@ -228,7 +216,7 @@ class Session:
     def work(self, accepted: int, decided: int) -> Work:
         """What is left after so many accepted samples and decided tasks."""
         tasks: int | None = None
-        if self._scan is not None:
+        if isinstance(self._scan, Scan):
             tasks = self._scan.rows
         elif not self.kind.endless:
             tasks = sum(1 for _ in islice(self.recipe.rounds(self.seeds, Grown(), Random(0)), MOST_TASKS_COUNTED))
@@ -249,7 +237,7 @@ class Session:
                     accepted, decided = output.waterfall(db, self.count).accepted, stored.get("decided", 0)
         work = self.work(accepted, decided)
         rehearsed = await rehearse(work)
-        return (rehearsed[0] if rehearsed else []), await estimate(work, rehearsed)
+        return next((asked for asked in rehearsed if asked), []), await estimate(work, rehearsed)
 
     async def _foresee(self, store: Store, conveyor: Conveyor) -> None:
         """Keep the estimate of what is left, to be compared with what was measured in the end."""
@@ -310,14 +298,15 @@ class Session:
         now = json.loads(json.dumps(identity))  # tuples are lists in what is stored
         if self._grown(before.get("seeds"), rows):
             before["seeds"] = now["seeds"]
-        words = {"seeds": "prompts" if self._scan else "seeds"}
+        words = {"seeds": self._given.what}
         return [words.get(k, k.replace("_", " ")) for k in sorted(now) if before.get(k) != now[k]]
 
     def _grown(self, digest: str | None, rows: int | None) -> bool:
         """Whether the inputs are those of an earlier command with more at the end: its decisions hold."""
         if self._scan is None or rows is None or rows >= self._scan.rows or self._scan.digest == digest:
             return False
-        return Inputs(self.wish.input).scan(first=rows).digest_of_first == digest
+        assert isinstance(self.seeds, Inputs | Documents)
+        return self.seeds.scan(first=rows).digest_of_first == digest
 
     def _seen(self) -> Seen:
         """What a new instruction is compared with from the start: seeds, and earlier runs or files."""
@@ -362,7 +351,7 @@ class Session:
         return {
             **self._identity(),
             "count": self.count,
-            "input": list(self.wish.input),
+            "input": [*self.wish.input, *self.wish.documents],
             "formats": list(self.formats),
             "servers": servers,
             "prices": {role: price.as_dict() for role, price in self.wish.prices.items()},
@@ -374,11 +363,6 @@ class Session:
 
 def _given(sampling: SamplingParams) -> dict[str, Any]:
     return {k: v for k, v in asdict(sampling).items() if v not in (None, ())}
-
-
-def _known(path: str) -> str:
-    """`en` and `zh` are the built-in seeds, unless such a file is there."""
-    return str(folder("seeds") / path) if path in ("en", "zh") and not Path(path).exists() else path
 
 
 def _digest_of_all(pairs: Iterable[tuple[str, str]]) -> str:

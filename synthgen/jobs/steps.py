@@ -164,8 +164,9 @@ def _check_option(key: str, word: str, wish: Wish, kind: type[Recipe]) -> None:
 
 def _check_wish(wish: Wish, kind: type[Recipe], waits: bool) -> None:
     """All that `generate` would say before it asks; what reads a step that is still to come shows its knobs only."""
-    if wish.input and kind.takes != "prompts":
-        raise UsageError(f"{kind.name} works on seeds, not on input; give it seeds, or another recipe")
+    if wish.input and "prompts" not in kind.takes:
+        what = " or ".join(kind.takes)
+        raise UsageError(f"{kind.name} works on {what}, not on input; give it {what}, or another recipe")
     if waits:
         folders = (*wish.prompts, *recipes.prompts_beside(wish.recipe))
         kind(Setting("en" if wish.lang == "auto" else wish.lang, prompts=folders, values=wish.values))
