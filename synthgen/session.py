@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
 from random import Random
@@ -215,17 +216,22 @@ class Session:
 
     def work(self, accepted: int, decided: int) -> Work:
         """What is left after so many accepted samples and decided tasks."""
-        tasks: int | None = None
-        if isinstance(self._scan, Scan):
-            tasks = self._scan.rows
-        elif not self.kind.endless:
-            tasks = sum(1 for _ in islice(self.recipe.rounds(self.seeds, Grown(), Random(0)), MOST_TASKS_COUNTED))
+        tasks = self._tasks
         return Work(
             self.recipe, self.seeds, self.wish.seed, self.speakers, self.wish.prices, self.out,
             None if self.count is None else max(0, self.count - accepted),
             None if tasks is None else max(0, tasks - decided),
             0 if tasks is None else decided,
         )  # fmt: skip
+
+    @cached_property
+    def _tasks(self) -> int | None:
+        """How many tasks there are, where there is an end: of a document as many as it has chunks."""
+        if isinstance(self._scan, Scan):
+            return self._scan.rows
+        if self.kind.endless:
+            return None
+        return sum(1 for _ in islice(self.recipe.rounds(self.seeds, Grown(), Random(0)), MOST_TASKS_COUNTED))
 
     async def foresee(self) -> tuple[list[Asked], Estimate | None]:
         """The requests of the first task, and what is left to do in this folder; asks and writes nothing."""
@@ -283,7 +289,7 @@ class Session:
                 "prompts": {part: t.digest for part, t in self.recipe.prompts.items()},
                 "sampling": _given(self.recipe.sampling),
             },
-            self._scan.rows if self._scan else None,
+            self._tasks if self._scan else None,
         )
         conveyor = Conveyor(self.recipe, self.seeds, seen, asking, plan)
         conveyor.resume()

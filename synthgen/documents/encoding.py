@@ -94,6 +94,8 @@ def pieces(path: Path, codec: str) -> Iterator[str]:
 
 def detected(sample: bytes, at: int) -> str:
     """The codec of text that is not UTF-8. Raises NotTextError, which names what it seems to be."""
+    if _nearly_utf_8(sample):
+        raise NotTextError("encoding", f"is UTF-8 but for byte {at:,}; mend it, or: iconv -c -t UTF-8 old > new")
     common = {codec: _common(sample, codec) for codec in ("gb18030", "big5hkscs")}
     best = max(common, key=lambda codec: common[codec][1])
     if _enough(common[best], _SURE):
@@ -108,8 +110,6 @@ def detected(sample: bytes, at: int) -> str:
     family = _FAMILIES.get(found.encoding)
     if family is not None and _enough(common[family], _LIKELY):
         return family
-    if found.encoding in ("utf_8", "ascii"):
-        raise NotTextError("encoding", f"is UTF-8 but for byte {at:,}; mend it, or: iconv -c -t UTF-8 old > new")
     name = found.encoding.upper().replace("_", "-")
     raise NotTextError("encoding", f"is not UTF-8 but may be {name}; look, and convert it: iconv -f {name} -t UTF-8")
 
@@ -140,6 +140,13 @@ def _whole_lines(sample: bytes, *, cut_start: bool) -> bytes:
     first = sample.find(b"\n") + 1 if cut_start else 0
     last = sample.rfind(b"\n") if len(sample) >= _SAMPLE_BYTES // 2 else len(sample)
     return sample[first:last] if last > first else sample
+
+
+def _nearly_utf_8(sample: bytes) -> bool:
+    """Whether ten times as many characters of several bytes are whole as are not: no other encoding gives that."""
+    text = sample.decode("utf-8", "replace")
+    bad = text.count("\ufffd")
+    return 10 * bad <= sum(character > "\x7f" for character in text) - bad
 
 
 def _common(sample: bytes, codec: str) -> tuple[int, float]:

@@ -22,6 +22,7 @@ KINDS = "txt, md, html, or rows with a column text (jsonl, json, csv, parquet)"
 # Cards and licences speak of the documents beside them.
 _ABOUT = frozenset({"readme", "license", "licence", "copying", "notice", "changelog", "dataset_info"})
 _FRONT = re.compile(r"\A---[ \t]*\r?\n(.{0,20000}?)^(?:---|\.\.\.)[ \t]*\r?$\n?", re.MULTILINE | re.DOTALL)
+_HEADING = re.compile(r"\A\s*#{1,2}[ \t]+([^\n]{1,200})")
 _LICENCES = ("license", "licence")
 _LONGEST_COLUMN_CHARS = 500  # what is longer is a text of its own, not something about this one
 
@@ -115,7 +116,9 @@ def _of_text(path: Path) -> Iterator[Document | Refused]:
     about: Mapping[str, str] = {}
     if path.suffix.lower() != ".txt" and (front := _FRONT.match(first)):
         about, first = _front_matter(front.group(1)), first[front.end() :]
-    title, licence = about.get("title", ""), next((about[name] for name in _LICENCES if name in about), "")
+    heading = _HEADING.search(first) if path.suffix.lower() != ".txt" else None
+    title = about.get("title") or (heading.group(1).strip("# ") if heading else "")
+    licence = next((about[name] for name in _LICENCES if name in about), "")
     yield from _parts((cleaned(block) for block in _chain(first, blocks)), str(path), "", title, licence, codec)
 
 
