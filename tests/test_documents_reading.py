@@ -409,6 +409,7 @@ def test_a_full_disk_says_where_there_must_be_room(tmp_path: Path, monkeypatch: 
     from synthgen.errors import StoreError
 
     write_rows(tmp_path / "a.jsonl", [{"text": "x" * 100_000}])
-    monkeypatch.setattr(spool.tempfile, "TemporaryFile", lambda: Path("/dev/full").open("w+b", buffering=0))
+    full = Path("/dev/full").open("w+b", buffering=0)  # noqa: SIM115 - closed by what is given it
+    monkeypatch.setattr(spool.tempfile, "TemporaryFile", lambda: full)
     with pytest.raises(StoreError, match="the disk is full; set TMPDIR"):
         Documents([tmp_path])

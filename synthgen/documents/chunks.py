@@ -52,10 +52,13 @@ def chunks(text: str, most_tokens: int, count: Callable[[str], int]) -> list[Chu
     found: list[Chunk] = []
     start = at = tokens = 0
     for end, size in _pieces(text, 0, len(text), most_tokens, count):
-        if at > start and (tokens + size > most_tokens or tokens >= target):
+        tokens += size
+        if tokens > min(target, most_tokens):  # pieces have more tokens than their whole, rounded up as each is
+            tokens = count(text[start:end])
+        if at > start and (tokens > most_tokens or tokens - size >= target):
             found.append(_chunk(text, start, at, count))
-            start, tokens = at, 0
-        at, tokens = end, tokens + size
+            start, tokens = at, size
+        at = end
     found.append(_chunk(text, start, at, count))
     return [part for one in found for part in _within(text, one, most_tokens, count)]
 

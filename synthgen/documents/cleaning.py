@@ -11,7 +11,7 @@ _GAPS = re.compile(r"\n{3,}")
 _FENCE = re.compile(r"[ \t]{0,3}(```|~~~)")
 
 _PROPERTIES = (
-    "align-items|animation|background|border|border-[a-z-]+|bottom|box-[a-z]+|color|content|cursor|display|flex|float|"
+    "align-items|animation|background|background-[a-z]+|border|border-[a-z-]+|bottom|box-[a-z]+|color|content|cursor|display|flex|float|"
     "font|font-[a-z-]+|height|justify-content|left|letter-spacing|line-height|list-style|list-style-type|margin|"
     "margin-[a-z]+|max-width|max-height|min-width|min-height|opacity|outline|overflow|overflow-wrap|padding|padding-[a-z]+|"
     "position|right|text-[a-z-]+|top|transform|transition|vertical-align|visibility|white-space|widows|orphans|width|"
@@ -37,6 +37,11 @@ _DECLARATIONS = re.compile(
     rf"(?<![\w-])(?:{_DECLARATION};[ \t]*)+(?:{_DECLARATION}(?=$))?|^[ \t]*(?:font-family|-(?:webkit|moz|ms)-[a-z-]+)"
     r"[ \t]*:[^\n。！？{}]{1,300}$",
     re.MULTILINE,
+)
+# "width: 30 cm; height: 12 cm;" may be prose; these are not.
+_CSS_ONLY = re.compile(
+    r"(?:font|text|letter|word|line|list|box|border|margin|padding|background|white|align|justify|z|webkit|moz|ms)-[a-z-]+"
+    r"[ \t]*:|\d(?:px|r?em|v[hw]|pt)\b|rgba?\(|#[0-9a-fA-F]{3,8}\b|!important|:[ \t]*(?:none|auto|inherit|block)\b"
 )
 _LIKE_CSS = re.compile(r"[a-z]:[^;\n。]{1,300};|font-family|-(?:webkit|moz|ms)-")
 _FONT = (
@@ -117,7 +122,7 @@ def without_residue(text: str) -> str:
     if "{" in text:
         text = _sub(_CSS_RULE, text)
     if _LIKE_CSS.search(text):
-        text = _sub(_DECLARATIONS, text)
+        text = _sub(_DECLARATIONS, text, only=_CSS_ONLY)
     if any(word in text for word in ("serif", "monospace", "system-ui", "apple-system")):
         text = _sub(_FONT_STACK, text, only=_GENERIC_FONT)
     return text

@@ -71,14 +71,17 @@ def text_of(data: bytes) -> tuple[str, str]:
     """(text, codec) of a page of HTML, which may say what it is. Raises NotTextError."""
     said = _CHARSET.search(data[:4096])
     declared = [said.group(1).decode("ascii").lower()] if said else []
+    at = 0
     for codec in filter(None, (_marked(data), "utf-8", *(_FAMILIES.get(name, name) for name in declared))):
         try:
             return data.decode(codec), codec
-        except (UnicodeDecodeError, LookupError):  # LookupError: a page may declare what nobody knows
+        except UnicodeDecodeError as error:
+            at = at or error.start
+        except LookupError:  # a page may declare what nobody knows
             continue
     if b"\0" in data[:_SAMPLE_BYTES]:
         raise NotTextError("binary", "is no page but a binary file; leave it out")
-    found = detected(_whole_lines(data[:_SAMPLE_BYTES], cut_start=False), 0)
+    found = detected(_whole_lines(data[:_SAMPLE_BYTES], cut_start=False), at)
     try:
         return data.decode(found), found
     except UnicodeDecodeError as error:
