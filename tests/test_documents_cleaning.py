@@ -156,17 +156,9 @@ def test_cleaning_is_total(text: str) -> None:
         "\t",
     ],
 )
+@pytest.mark.timeout(60)  # seconds where a pass is linear, hours where it is not
 def test_what_is_never_closed_costs_no_more_than_its_length(shard: str) -> None:
-    import time
-
-    def seconds(times: int) -> float:
-        began = time.process_time()
-        cleaned(shard * times)
-        return time.process_time() - began
-
-    seconds(100)
-    # Ten times the text may take thirty times as long, where what is quadratic takes a hundred.
-    assert seconds(20_000) < 30 * seconds(2_000) + 0.05
+    assert len(cleaned(shard * 100_000)) <= len(shard) * 100_000
 
 
 def test_no_order_of_shards_takes_long() -> None:

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-from synthgen.dedup.tokens import CJK, cjk_count, words
+from synthgen.dedup.tokens import cjk_count, words
 
 CJK_SHARE = 0.3  # of the characters that are not white space: from there on a text is Chinese, as everywhere here
 _SENTENCE_END = re.compile(r"[。！？!?]+|\.(?=\s|[\"'”’)\]]|\Z)|…+")
 _PUNCTUATION = re.compile(r"[^\w\s]")
-_CJK = re.compile(f"[{CJK}]")
+_FIRST_CJK = "\u3005"
 _STOP_WORDS = frozenset({"the", "be", "to", "of", "and", "that", "have", "with"})
 _STOP_CHARACTERS = "的了是在"
 _BULLETS = ("•", "‣", "▪", "◦", "●", "○", "■", "*", "-", "+", "·")
@@ -27,6 +27,13 @@ class Features:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self._values: dict[Measure, float] = {}
+
+    def value(self, measure: Measure) -> float:
+        """What a measure finds, found once: some have a least and a most."""
+        if measure not in self._values:
+            self._values[measure] = measure(self)
+        return self._values[measure]
 
     @cached_property
     def is_cjk(self) -> bool:
@@ -85,7 +92,7 @@ def size(f: Features) -> float:
 
 def word_length(f: Features) -> float:
     """Mean characters of a word; the Chinese characters of a Latin text are none."""
-    own = f.words if f.text.isascii() else [word for word in f.words if not _CJK.match(word)]
+    own = f.words if f.text.isascii() else [word for word in f.words if len(word) > 1 or word < _FIRST_CJK]
     return sum(map(len, own)) / max(1, len(own))
 
 
@@ -104,7 +111,7 @@ def ellipsis_lines(f: Features) -> float:
 
 def alphabetic(f: Features) -> float:
     """The share of words with a letter in them."""
-    return _share(f.words, lambda word: word.isalpha() or any(map(str.isalpha, word)))
+    return 1 - sum(map(str.isnumeric, f.words)) / max(1, len(f.words))
 
 
 def stop_words(f: Features) -> float:
@@ -202,21 +209,28 @@ class Repeats:
     """
 
     def __init__(self, numbers: Sequence[int]) -> None:
-        self._numbers = numbers
-        self._places: list[list[tuple[int, int]]] = [[], list(enumerate(numbers))]
+        self._numbers, self._base = numbers, max(numbers, default=0) + 1
+        self._found: list[tuple[Sequence[int], Sequence[int]]] = [([], []), (range(len(numbers)), numbers)]
 
     def of(self, n: int) -> list[tuple[int, int]]:
         """(place, number of the stretch) of each that comes more than once, in order; equal ones have one number."""
-        while len(self._places) <= n:
-            self._places.append(self._longer(len(self._places)))
-        return self._places[n]
+        while len(self._found) <= n:
+            self._found.append(self._longer(len(self._found)))
+        return list(zip(*self._found[n], strict=True))
 
-    def _longer(self, n: int) -> list[tuple[int, int]]:
-        numbers, last = self._numbers, len(self._numbers) - n
-        pairs = [(at, (gram, numbers[at + n - 1])) for at, gram in self._places[n - 1] if at <= last]
-        times = Counter(pair for _, pair in pairs)
-        known: dict[tuple[int, int], int] = {}
-        return [(at, known.setdefault(pair, len(known))) for at, pair in pairs if times[pair] > 1]
+    def _longer(self, n: int) -> tuple[list[int], list[int]]:
+        """Places and stretches of n words: the stretch before and the next word as one number, which counts fast."""
+        base, shorter = self._base, self._found[n - 1]
+        nexts = self._numbers[n - 1 :] if n == 2 else [self._next(at + n - 1) for at in shorter[0]]
+        keys = [gram * base + word for gram, word in zip(shorter[1], nexts, strict=False) if word >= 0]
+        times = Counter(keys)
+        kept = [(at, key) for at, key in zip(shorter[0], keys, strict=False) if times[key] > 1]
+        known: dict[int, int] = {}
+        return [at for at, _ in kept], [known.setdefault(key, len(known)) for _, key in kept]
+
+    def _next(self, at: int) -> int:
+        """The word at a place; -1 behind the last, which only the last stretch has."""
+        return self._numbers[at] if at < len(self._numbers) else -1
 
 
 def _share(items: Sequence[str], good: Callable[[str], bool]) -> float:

@@ -52,7 +52,7 @@ class Rule:
 
     def failed(self, found: Features, threshold: float) -> str | None:
         """What was found and what is asked for, None where the document passes."""
-        value = self.measure(found)
+        value = found.value(self.measure)
         if value < threshold if self.least else value > threshold:
             return f"{value:.4g}, {'at least' if self.least else 'at most'} {threshold:g} is asked for"
         return None
