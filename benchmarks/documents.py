@@ -1,4 +1,4 @@
-"""What reading documents costs, and holds in memory: python -m benchmarks.documents [--full] [--only ROW]... [--json]."""
+"""What reading documents costs in CPU and memory: python -m benchmarks.documents [--full] [--only ROW]... [--json]."""
 
 from __future__ import annotations
 
