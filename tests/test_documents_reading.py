@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +226,7 @@ def test_a_bad_document_is_one_line_and_no_end(name: str, data: bytes, reason: s
     ("name", "data", "said"),
     [
         ("no.txt", None, "no such file; did you mean"),
-        ("a.pdf", b"%PDF", "cannot read rows from this kind of file"),
+        ("a.pdf", b"%PDF", "cannot read documents from this kind of file; it takes txt, md, html"),
         ("a.jsonl", b'{"prompt": "x"}\n', "no column text (columns: prompt)"),
         ("empty", None, "no documents in this folder; it takes txt, md, html"),
     ],
@@ -239,6 +240,56 @@ def test_what_is_no_source_ends_the_reading(name: str, data: bytes | None, said:
         list(read_documents(tmp_path / name))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.txt")
+    with pytest.raises(UsageError, match="is a pipe or a device"):
+        list(read_documents(tmp_path / "a.txt"))
+    (tmp_path / "b.txt").write_text("Text.", encoding="utf-8")
+    assert texts(tmp_path) == ["Text."]
+
+
+def test_a_file_that_goes_while_it_is_read_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.txt").write_text(f"Text {name}.", encoding="utf-8")
+    listed = reading.files_of
+
+    def going(folder: Path) -> Iterator[Path]:
+        for path in listed(folder):
+            if path.name == "b.txt":
+                path.unlink()
+            yield path
+
+    monkeypatch.setattr(reading, "files_of", going)
+    assert refused(tmp_path) == [("b.txt", "unreadable", "cannot be read (No such file or directory)")]
+
+
+PROSE = "<p>A tower with a strong lamp helps ships to find their way along the coast at night.</p>" * 5
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        f'<?xml version="1.0" encoding="UTF-8"?><html><body>{PROSE}</body></html>',
+        f"<html><body>{'<div>' * 3000}{PROSE}{'</div>' * 3000}</body></html>",
+        f"{'<b>' * 20_000}{PROSE}",
+        f"<html><body>{PROSE}\0\x07&#0;&#xD800;&#x110000;</body></html>",
+        f"<html><frameset><frame></frameset>{PROSE}",
+        f"<p {'a=b ' * 20_000}>{PROSE}",
+        f"<!DOCTYPE html [<!ENTITY a 'x'>]><html><body>&a;{PROSE}</body></html>",
+        "<", "<html", "&", "<!--", "<html></html>", "<body><p></p></body>", "<<<>>>", "plain words without any tag",
+    ],
+    ids=lambda page: page[:24],
+)  # fmt: skip
+def test_odd_pages_give_a_text_or_a_reason(page: str, tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text(page, encoding="utf-8")
+    (one,) = read_documents(tmp_path / "a.html")
+    if isinstance(one, Document):
+        assert "<p>" not in one.text
+        assert "tower" in one.text or "plain words" in one.text
+    else:
+        assert one.reason in ("empty", "binary", "unreadable")
 
 
 def test_no_document_left_ends_the_run_with_the_first_reason(tmp_path: Path) -> None:

@@ -47,8 +47,10 @@ def read_documents(source: str | Path) -> Iterator[Document | Refused]:
         return
     if not path.exists():
         raise UsageError(f"{path}: no such file{nearest_path(path)}")
-    if not _is_document(path):
-        row_files(path)  # tells of a pipe, and of a file without permission
+    if not path.is_file():  # documents are looked at more than once
+        raise UsageError(f"{path}: is a pipe or a device; write what comes out of it to a file, and give that")
+    if not _is_document(path) and not _has_rows(path):
+        raise UsageError(f"{path}: cannot read documents from this kind of file; it takes {KINDS}")
     yield from _of_file(path)
 
 
@@ -107,6 +109,8 @@ def _of_file(path: Path) -> Iterator[Document | Refused]:
         yield Refused(content_id(path.name), str(path), error.reason, str(error))
     except PermissionError:
         raise UsageError(f"{path}: permission denied; make it readable (chmod +r)") from None
+    except OSError as error:  # it was there when the folder was listed
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _of_text(path: Path) -> Iterator[Document | Refused]:
