@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from random import Random
 from typing import Any, ClassVar
 
 from synthgen.documents import RULES, chunks
+from synthgen.documents.cleaning import cleaned, whole_lines
 from synthgen.recipe import Knob, Recipe, knob
 from synthgen.types import UNREAD, UNREAD_REASON, Rejection, Seed, Task
 
@@ -22,6 +23,7 @@ class DocumentRecipe(Recipe):
     unlike_seeds = False
 
     chunk_tokens = knob(2048, "most tokens of a document that are shown at once", low=64, high=131072)
+    sentence_lines = knob(False, "drop lines that are no sentences: headings, lists, menus; C4 (arXiv 1910.10683)")
     rules = knob("all", "what documents must be like", choices=("all", "none"))
 
     def longest_chunk(self) -> int:
@@ -73,6 +75,13 @@ def thresholds_of(kind: type[Recipe], values: Mapping[str, Any]) -> dict[str, fl
     if found.get("rules", "all") == "none":
         return None
     return {name: found.get(name, one.default) for name, one in _rule_knobs().items()}
+
+
+def cleaning_of(kind: type[Recipe], values: Mapping[str, Any]) -> Callable[[str], str]:
+    """How documents are cleaned, as the user set it. Raises UsageError."""
+    given = values.get("sentence_lines")
+    wanted = given is not None and kind.knob_value("sentence_lines", str(given))
+    return whole_lines if wanted else cleaned
 
 
 def _row(columns: Mapping[str, Any]) -> dict[str, Any]:

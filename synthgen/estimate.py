@@ -20,7 +20,7 @@ from synthgen.errors import ParseError, SynthgenError
 from synthgen.growth import Grown
 from synthgen.recipe import Recipe
 from synthgen.speakers import Speaker
-from synthgen.types import Completion, Message, SamplingParams, Seed, Task
+from synthgen.types import UNREAD, Completion, Message, SamplingParams, Seed, Task
 
 REPORT = "report.json"
 FEWEST_REQUESTS = 10  # that an earlier run must have made to count
@@ -127,6 +127,7 @@ async def rehearse(work: Work, most: int = _MANY) -> list[list[Asked]]:
     """The requests of some tasks: the first ones, or tasks spread evenly over all where there is an end."""
     recipe = work.recipe
     tasks: Iterable[Task] = recipe.rounds(work.seeds, Grown(), Random(f"{work.run_seed}:{recipe.name}"))
+    tasks = (task for task in tasks if UNREAD not in task.vars)
     if work.tasks is None:
         tasks = islice(tasks, _FEW)
     else:

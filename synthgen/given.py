@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from synthgen.data import folder
-from synthgen.document_recipe import thresholds_of
+from synthgen.document_recipe import cleaning_of, thresholds_of
 from synthgen.documents import Documents, Reading
 from synthgen.errors import UsageError
 from synthgen.inputs import Inputs, Scan
@@ -29,6 +29,11 @@ class Given:
     paths: tuple[str, ...]
     seeds: Iterable[Seed]
     scan: Scan | Reading | None = None
+
+    @property
+    def unread(self) -> int:
+        """Documents that are not used, each a task that asks nothing."""
+        return self.scan.refused.total() if isinstance(self.scan, Reading) else 0
 
 
 def given(
@@ -56,7 +61,7 @@ def given(
     if what == "prompts":
         inputs = Inputs(paths)
         return Given(what, paths, inputs, inputs.scan())
-    documents = Documents(paths, thresholds_of(kind, values), note=note)
+    documents = Documents(paths, thresholds_of(kind, values), clean=cleaning_of(kind, values), note=note)
     reading = documents.scan()
     for line in reading.lines():
         note(line)

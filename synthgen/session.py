@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import chain, islice
+from math import ceil
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -217,11 +218,13 @@ class Session:
     def work(self, accepted: int, decided: int) -> Work:
         """What is left after so many accepted samples and decided tasks."""
         tasks = self._tasks
+        # A document that is not used is a task that asks nothing: those that are left are taken to have their share.
+        asking = (tasks - self._given.unread) / tasks if tasks else 1.0
         return Work(
             self.recipe, self.seeds, self.wish.seed, self.speakers, self.wish.prices, self.out,
             None if self.count is None else max(0, self.count - accepted),
-            None if tasks is None else max(0, tasks - decided),
-            0 if tasks is None else decided,
+            None if tasks is None else ceil(max(0, tasks - decided) * asking),
+            0 if tasks is None else int(decided * asking),
         )  # fmt: skip
 
     @cached_property
@@ -243,7 +246,7 @@ class Session:
                     accepted, decided = output.waterfall(db, self.count).accepted, stored.get("decided", 0)
         work = self.work(accepted, decided)
         rehearsed = await rehearse(work)
-        return next((asked for asked in rehearsed if asked), []), await estimate(work, rehearsed)
+        return (rehearsed[0] if rehearsed else []), await estimate(work, rehearsed)
 
     async def _foresee(self, store: Store, conveyor: Conveyor) -> None:
         """Keep the estimate of what is left, to be compared with what was measured in the end."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthgen.documents.cleaning import cleaned, is_policy
+from synthgen.documents.cleaning import cleaned, is_policy, whole_lines
 
 # A copied article as it is found on the web: rules of a style sheet, font stacks, tags and declarations in the text.
 RESIDUE = """<style>.rich_media{font-family:"mp-quote",-apple-system-font,BlinkMacSystemFont,"Helvetica Neue",sans-serif;}</style>
@@ -111,6 +111,12 @@ def test_lines_that_stand_on_every_page_go(line: str, gone: bool) -> None:
 )
 def test_lines_and_characters_are_made_even(text: str, meant: str) -> None:
     assert cleaned(text) == meant
+
+
+def test_c4_keeps_the_lines_that_are_sentences() -> None:
+    text = "Heading\n\nA sentence of six words here.\nToo short.\n- an item\n\n\n一个够长的句子。\n太短了。\n标题也没有标点"
+    assert whole_lines(text) == "A sentence of six words here.\n\n一个够长的句子。"
+    assert cleaned(text).count("\n") == 8
 
 
 def test_real_answers_lose_nothing_but_tags_of_html(shared_data: Path) -> None:

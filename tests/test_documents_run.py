@@ -211,6 +211,19 @@ def test_a_dry_run_shows_the_first_prompt_that_is_asked(toy: Path, tmp_path: Pat
     assert "Rewrite:\nDocument 1 is about towers." in done.stdout
 
 
+def test_the_estimate_counts_what_is_asked_and_not_what_is_not_used(toy: Path, tmp_path: Path) -> None:
+    documents = folder_of(tmp_path / "in", 6)
+    for n in range(20):
+        (documents / f"000{n:02}a.txt").write_bytes(b"\0")
+    with serving("--script", "echo") as server:
+        args = ("--documents", documents, "--base-url", server.base_url, "--out", "out")
+        done = generate(toy, *args, "--dry-run", "--json", cwd=tmp_path)
+        found = json.loads(done.stdout.splitlines()[-1])["estimate"]
+        assert (found["tasks"], found["requests"]) == (6, [6, 6])
+        generate(toy, *args, "--set", "sentence_lines=true", cwd=tmp_path)
+        assert server.asked().total() == 6
+
+
 def test_a_job_step_takes_documents(toy: Path, tmp_path: Path) -> None:
     folder_of(tmp_path / "in", 4, x_txt=b"\0")
     with serving("--script", "echo") as server:

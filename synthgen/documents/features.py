@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from synthgen.dedup.tokens import cjk_count, words
+from synthgen.documents.cleaning import SENTENCE_ENDS
 
 CJK_SHARE = 0.3  # of the characters that are not white space: from there on a text is Chinese, as everywhere here
 _SENTENCE_END = re.compile(r"[。！？!?]+|\.(?=\s|[\"'”’)\]]|\Z)|…+")
@@ -16,7 +17,6 @@ _FIRST_CJK = "\u3005"
 _STOP_WORDS = frozenset({"the", "be", "to", "of", "and", "that", "have", "with"})
 _STOP_CHARACTERS = "的了是在"
 _BULLETS = ("•", "‣", "▪", "◦", "●", "○", "■", "*", "-", "+", "·")
-_ENDS = (".", "!", "?", '"', "'", "”", "’", "。", "！", "？", "…", "」", "』", "）")
 
 
 Measure = Callable[["Features"], float]
@@ -127,7 +127,7 @@ def punctuation(f: Features) -> float:
 
 def ended_lines(f: Features) -> float:
     """The share of lines that end as sentences do."""
-    return _share(f.lines, lambda line: line.endswith(_ENDS))
+    return _share(f.lines, lambda line: line.endswith(SENTENCE_ENDS))
 
 
 def short_lines(f: Features) -> float:

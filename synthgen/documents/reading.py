@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from synthgen.rows import Fault, Row, nearest_path, row_files, scan_rows
 PART_CHARS = 200_000
 MOST_HTML_BYTES = 8_000_000  # a tree of a page takes fifty times its size
 _TEXT, _HTML = (".txt", ".md", ".markdown"), (".html", ".htm", ".xhtml")
+Clean = Callable[[str], str]
 KINDS = "txt, md, html, or rows with a column text (jsonl, json, csv, parquet)"
 # Cards and licences speak of the documents beside them.
 _ABOUT = frozenset({"readme", "license", "licence", "copying", "notice", "changelog", "dataset_info"})
@@ -27,13 +28,13 @@ _LICENCES = ("license", "licence")
 _LONGEST_COLUMN_CHARS = 500  # what is longer is a text of its own, not something about this one
 
 
-def read_documents(source: str | Path) -> Iterator[Document | Refused]:
-    """Every document of a file, a folder (with those below it, by name) or `hf:owner/name[:split]`.
+def read_documents(source: str | Path, clean: Clean = cleaned) -> Iterator[Document | Refused]:
+    """Every document of a file, a folder (with those below it, by name) or `hf:owner/name[:split]`, cleaned.
 
     Raises UsageError where the source is none: no such path, another kind of file, rows without `text`.
     """
     if isinstance(source, str) and source.startswith("hf:"):
-        yield from _of_rows(source)
+        yield from _of_rows(source, clean)
         return
     path = Path(source)
     if path.is_dir():
@@ -41,7 +42,7 @@ def read_documents(source: str | Path) -> Iterator[Document | Refused]:
             if file.suffix.lower() in _HTML:
                 html.check_library(file)  # what is not installed is no fault of the page
             try:
-                yield from _of_file(file)
+                yield from _of_file(file, clean)
             except UsageError as error:
                 yield Refused(content_id(file.name), str(file), "unreadable", str(error).removeprefix(f"{file}: "))
         return
@@ -51,7 +52,7 @@ def read_documents(source: str | Path) -> Iterator[Document | Refused]:
         raise UsageError(f"{path}: is a pipe or a device; write what comes out of it to a file, and give that")
     if not _is_document(path) and not _has_rows(path):
         raise UsageError(f"{path}: cannot read documents from this kind of file; it takes {KINDS}")
-    yield from _of_file(path)
+    yield from _of_file(path, clean)
 
 
 def files_of(folder: Path) -> Iterator[Path]:
@@ -94,17 +95,17 @@ def _has_rows(path: Path) -> bool:
         return False
 
 
-def _of_file(path: Path) -> Iterator[Document | Refused]:
+def _of_file(path: Path, clean: Clean) -> Iterator[Document | Refused]:
     suffix = path.suffix.lower()
     if suffix in _HTML:
         html.check_library(path)
     try:
         if suffix in _TEXT:
-            yield from _of_text(path)
+            yield from _of_text(path, clean)
         elif suffix in _HTML:
-            yield from _of_html(path)
+            yield from _of_html(path, clean)
         else:
-            yield from _of_rows(path)
+            yield from _of_rows(path, clean)
     except NotTextError as error:
         yield Refused(content_id(path.name), str(path), error.reason, str(error))
     except PermissionError:
@@ -113,7 +114,7 @@ def _of_file(path: Path) -> Iterator[Document | Refused]:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _of_text(path: Path) -> Iterator[Document | Refused]:
+def _of_text(path: Path, clean: Clean) -> Iterator[Document | Refused]:
     codec = encoding_of(path)
     blocks = _blocks(pieces(path, codec))
     first = next(blocks, "")
@@ -123,17 +124,17 @@ def _of_text(path: Path) -> Iterator[Document | Refused]:
     heading = _HEADING.search(first) if path.suffix.lower() != ".txt" else None
     title = about.get("title") or (heading.group(1).strip("# ") if heading else "")
     licence = next((about[name] for name in _LICENCES if name in about), "")
-    yield from _parts((cleaned(block) for block in _chain(first, blocks)), str(path), "", title, licence, codec)
+    yield from _parts((clean(block) for block in _chain(first, blocks)), str(path), "", title, licence, codec)
 
 
-def _of_html(path: Path) -> Iterator[Document | Refused]:
+def _of_html(path: Path, clean: Clean) -> Iterator[Document | Refused]:
     with path.open("rb") as file:
         data = file.read(MOST_HTML_BYTES + 1)
     if len(data) > MOST_HTML_BYTES:
         size = path.stat().st_size / 1e6
         raise NotTextError("too large", f"a page of {size:.1f} MB, at most {MOST_HTML_BYTES / 1e6:.0f} MB are read")
     page, codec = text_of(data)
-    text = cleaned(html.main_text(page)) if page.strip() else ""
+    text = clean(html.main_text(page)) if page.strip() else ""
     if not text:
         why = "is empty" if not page.strip() else "a page without text (a script may write it in a browser)"
         raise NotTextError("empty", f"{why}; leave it out")
@@ -141,7 +142,7 @@ def _of_html(path: Path) -> Iterator[Document | Refused]:
     yield from _parts(blocks, str(path), "", html.title_of(page), html.licence_of(page), codec)
 
 
-def _of_rows(source: str | Path) -> Iterator[Document | Refused]:
+def _of_rows(source: str | Path, clean: Clean) -> Iterator[Document | Refused]:
     known = False  # a file without the column is another kind of file; a row without it is a bad row
     for row in scan_rows(source):
         if isinstance(row, Fault):
@@ -156,10 +157,10 @@ def _of_rows(source: str | Path) -> Iterator[Document | Refused]:
             what = "no text" if text is None else f"text must be a string, not {type(text).__name__}"
             yield Refused(content_id(row.where), row.where, "empty", f"{what}; fix or delete the row")
             continue
-        yield from _of_row(row, text)
+        yield from _of_row(row, text, clean)
 
 
-def _of_row(row: Row, text: str) -> Iterator[Document | Refused]:
+def _of_row(row: Row, text: str, clean: Clean) -> Iterator[Document | Refused]:
     fields = row.fields
     title = fields.get("title")
     name = fields.get("id")
@@ -172,7 +173,7 @@ def _of_row(row: Row, text: str) -> Iterator[Document | Refused]:
         and len(str(v)) <= (_LONGEST_COLUMN_CHARS if isinstance(v, str) else 18)  # 64 bits are the most
     }
     own = "" if name is None or isinstance(name, bool) or not isinstance(name, str | int) else str(name)
-    blocks = (cleaned(block) for block in _blocks(iter([text])))
+    blocks = (clean(block) for block in _blocks(iter([text])))
     title = title if isinstance(title, str) else ""
     yield from _parts(blocks, row.where, own, title, licence, "utf-8", columns)
 

@@ -18,6 +18,7 @@ from typing import IO, Any
 import orjson
 
 from synthgen.dedup import Fingerprints
+from synthgen.documents.cleaning import cleaned
 from synthgen.documents.document import Document, Refused
 from synthgen.documents.reading import KINDS, read_documents
 from synthgen.documents.rules import reason
@@ -69,13 +70,14 @@ class Documents:
         sources: Sequence[str | Path],
         thresholds: Mapping[str, float] | None = None,
         *,
+        clean: Callable[[str], str] = cleaned,
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`thresholds` are those of the rules, None leaves the rules out; `note` is told how far a long reading is.
 
         Raises UsageError where a source is none, and where no document is left.
         """
-        self._sources, self._thresholds, self._note = list(sources), thresholds, note
+        self._sources, self._thresholds, self._clean, self._note = list(sources), thresholds, clean, note
         self._spool: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as this does
         weakref.finalize(self, self._spool.close)
         try:
@@ -107,7 +109,7 @@ class Documents:
         texts, names = Fingerprints(), _Names()
         said = time.monotonic()
         for source in self._sources:
-            for one in read_documents(source):
+            for one in read_documents(source, self._clean):
                 judged = self._judged(one, texts, names, found)
                 self._spool.write(orjson.dumps(judged, option=orjson.OPT_APPEND_NEWLINE))
                 running.update(_content(*judged))
