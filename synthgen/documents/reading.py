@@ -144,7 +144,7 @@ def _of_html(path: Path, clean: Clean) -> Iterator[Document | Refused]:
 
 def _of_rows(source: str | Path, clean: Clean) -> Iterator[Document | Refused]:
     known = False  # a file without the column is another kind of file; a row without it is a bad row
-    for row in scan_rows(source):
+    for row in scan_rows(source, as_text=True):
         if isinstance(row, Fault):
             yield Refused(content_id(row.where), row.where, "unreadable", row.message)
             continue
