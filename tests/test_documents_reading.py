@@ -80,15 +80,13 @@ def test_rows_of_any_kind_have_text_id_title_and_licence(tmp_path: Path) -> None
 
 
 def test_a_hub_data_set_is_read(hub_offline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def load(name: str, **given: Any) -> list[dict[str, Any]]:
-        asked.append((name, given["split"]))
-        return [{"text": "One."}, {"text": None}]
+    def load(name: str, config: str | None, **_: Any) -> dict[str, list[dict[str, Any]]]:
+        assert (name, config) == ("owner/name", None)
+        return {"train": [], "test": [{"text": "One."}, {"text": None}]}
 
     monkeypatch.setattr(hub_offline, "load_dataset", load)
+    monkeypatch.setattr(hub_offline, "get_dataset_config_names", lambda name: ["default"])
     first, second = read_documents("hf:owner/name:test")
-    assert asked == [("owner/name", "test")]
     assert isinstance(first, Document)
     assert (first.text, first.where) == ("One.", "hf:owner/name:test:1")
     assert isinstance(second, Refused)
