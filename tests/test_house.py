@@ -22,7 +22,7 @@ FLOORS = {
     "load": 3,
     "embedding": 5, "vectorstore": 2, "hub": 2,
     "serve": 2, "server": 2, "prompts": 2, "seeds": 3, "filters": 2, "formats": 2, "store": 2, "backends": 2,
-    "data": 1, "rows": 1, "dedup": 1, "parsing": 1, "limit": 1, "line": 1, "growth": 1, "lock": 1, "budget": 1, "queries": 1, "verifiers": 1, "document_recipe": 5, "documents": 3,
+    "data": 1, "rows": 1, "dedup": 1, "parsing": 1, "limit": 1, "line": 1, "growth": 1, "lock": 1, "budget": 1, "queries": 1, "verifiers": 1, "document_recipe": 5, "documents": 3, "reformulating": 2,
     "types": 0, "errors": 0, "supervisor": 0,
 }  # fmt: skip
 HEAVY = {
