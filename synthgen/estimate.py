@@ -18,7 +18,7 @@ from synthgen.budget import Price
 from synthgen.dedup import Near
 from synthgen.errors import ParseError, SynthgenError
 from synthgen.growth import Grown
-from synthgen.recipe import Recipe
+from synthgen.recipe import Recipe, Rehearse
 from synthgen.speakers import Speaker
 from synthgen.types import UNREAD, Completion, Message, SamplingParams, Seed, Task
 
@@ -98,7 +98,7 @@ class _RehearsedError(SynthgenError):
 class _Rehearsal:
     """An `ask` that asks nobody and remembers what it would have asked."""
 
-    def __init__(self, speakers: Mapping[str, Speaker], answer: str | None) -> None:
+    def __init__(self, speakers: Mapping[str, Speaker], answer: str | Rehearse | None) -> None:
         self.asked: list[Asked] = []
         self._speakers, self._answer = speakers, answer
 
@@ -110,14 +110,14 @@ class _Rehearsal:
         sampling: SamplingParams | None = None,
         schema: Any = None,
     ) -> Completion:
-        role = role if role in self._speakers else "default"
+        asked_of, role = role, role if role in self._speakers else "default"
         speaker = self._speakers[role]
         turns = (Message("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
         most = room(speaker, turns, sampling.max_tokens if sampling else None)
         self.asked.append(Asked(role, turns, prompt_tokens(speaker, turns), most))
         if self._answer is None:
             raise _RehearsedError("rehearsed")
-        return Completion(self._answer)
+        return Completion(self._answer if isinstance(self._answer, str) else self._answer(turns, asked_of))
 
     def nearest_many(self, texts: Sequence[str]) -> list[Near | None]:
         return [None] * len(texts)

@@ -104,16 +104,16 @@ class Session:
             )
         self.out = wish.out or Path("runs") / f"{self.kind.name}-{self.lang}"
         self.count = wish.count or (DEFAULT_COUNT if self.kind.endless else None)
-        self.formats = wish.formats or self.kind.formats
-        for name in self.formats:
-            open_format(name)
         self._own_prompts = recipes.prompts_beside(wish.recipe)
         for path in wish.prompts:
             self._check_prompts(path)
         for path in wish.novel_against:
             if not path.exists():
                 raise UsageError(f"--novel-against {path}: no such run or file{nearest_path(path)}")
-        self._recipe()  # a wrong knob or template is found before any server is asked
+        recipe = self._recipe()  # a wrong knob or template is found before any server is asked
+        self.formats = wish.formats or recipe.formats_for(self._given.what)
+        for name in self.formats:
+            open_format(name)
         # Formats that an earlier command wrote here.
         self._former = runfolder.check(self.out, self.kind.name, self.lang, (*wish.input, *wish.documents))
         self._warn_of_control_tokens()

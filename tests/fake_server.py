@@ -317,6 +317,59 @@ def _rules(path: str) -> list[dict[str, Any]]:
     return rules
 
 
+_TEXT = re.compile(r"<(text|question|reference)>\n(.*?)\n</\1>", re.DOTALL)
+_SENTENCE = re.compile(r"[^.。!?！？]+[.。!?！？]*\s*")
+
+
+def reformulate(prompt: str, rng: Random, words: Words) -> str | None:
+    """Pairs, rewrites and verdicts as those prompts ask for them, now and then at fault; None to any other prompt."""
+    if '"audience_1"' in prompt or "audience_1" in prompt.rpartition("</text>")[2]:
+        return _pairs(prompt, rng, words)
+    if "<genre>" in prompt:
+        source = [text for _, text in _TEXT.findall(prompt)][-1]
+        said = [one for one in _SENTENCE.findall(source) if rng.random() > 0.15]
+        rng.shuffle(said)
+        said = said[: 1 + int(len(said) * rng.uniform(0.5, 1))]
+        chance = rng.random()
+        if chance < 0.04:
+            return words.answer()
+        if chance < 0.06:
+            return source
+        text = "".join(f"{one.rstrip()}{words.gap}{words.sentence()}{words.gap}" for one in said).strip()
+        return f"{words.pick('lead')}\n\n{text}" if chance < 0.2 else text
+    if '{"analysis"' in prompt:
+        score = rng.choice((2, 3, 3, 4, 4, 4, 4, 5, 5, 5))
+        if rng.random() < 0.04:
+            return words.sentence()
+        return orjson.dumps(
+            {
+                "analysis": words.sentence(),
+                "score": score,
+                "contradicts": "yes" if rng.random() < 0.05 else "no",
+                "fits": "no" if rng.random() < 0.08 else "yes",
+            }
+        ).decode()
+    return None
+
+
+def _pairs(prompt: str, rng: Random, words: Words) -> str:
+    count = max(int(n) for n in re.findall(r"audience_(\d+)", prompt))
+    chance = rng.random()
+    if chance < 0.03:
+        return words.sentence()
+    if chance < 0.06:
+        count -= 1
+    found: dict[str, str] = {}
+    for n in range(1, count + 1):
+        visual = words.pick("visual") if chance > 0.98 and n == 1 else ""
+        found[f"audience_{n}"] = (
+            words.fill("{who}{of}{thing}") + words.colon + words.sentence() + words.gap + words.sentence()
+        )
+        found[f"genre_{n}"] = (visual or words.fill("{tone}{of}{form}")) + words.colon + words.sentence()
+    text = orjson.dumps(found, option=orjson.OPT_INDENT_2).decode()
+    return f"```json\n{text}\n```" if chance < 0.5 else text
+
+
 # What the prompts in prompts/*/*.jinja ask for, told by their first line and their last.
 _RANGE = re.compile(r"(?:tasks?|list with) (\d+)(?: to (\d+))?|第(\d+)(?:到第(\d+))?个(?:新)?任务")
 _SLOT = re.compile(r"\{(\w+)\}")
@@ -338,6 +391,8 @@ def write(prompt: str, rng: Random, script: str = "alpaca") -> str:
     if re.search("of the last task, as input and output|请为最后一个任务写", first):
         given = "" if rng.random() < 0.4 else f"{words.input} {words.sentence()}\n"
         return f"{given}{words.output} {words.answer()}"
+    if (told := reformulate(prompt, rng, words)) is not None:
+        return told
     asked = _RANGE.search(last)
     if not asked and script == "echo":
         return words.sentence()
@@ -356,6 +411,7 @@ class Words:
         self.lists = _LISTS[table]
         self.rng = rng
         self.instruction, self.input, self.output, self.none, self.label = self.lists["names"]
+        self.gap, self.colon = (" ", ": ") if self.lists is _LISTS[_EN] else ("", "：")
 
     def fill(self, frame: str) -> str:
         """The frame with each {slot} drawn from the list of that name; what is drawn may have slots of its own."""
@@ -399,6 +455,9 @@ no: No
 maybe: Perhaps
 gap: \u0020
 refusal: Sorry, I cannot help with that.
+lead: Here is the rewritten text:|Sure! Here is the article for these readers:
+visual: Comic strip|Picture book|Short video
+of: \u0020
 labels: Positive/Negative|True/False|Formal/Casual|Urgent/Not urgent
 repeated: Give three tips for staying healthy during a long winter.|Translate the proverb into plain modern language.
 unfit: Draw a picture of a lighthouse at night.|Go to the nearest shop and buy some bread.|Sing.
@@ -436,6 +495,9 @@ no: 否
 maybe: 也许吧
 gap:
 refusal: 抱歉，这件事我无法完成。
+lead: 以下是改写后的文本：|好的，这是为这些读者写的版本。
+visual: 漫画|绘本|短视频
+of: 的
 labels: 正面/负面|正确/错误|正式/随意|紧急/不紧急
 repeated: 说出三种保持身体健康的好办法。|请解释一下什么是光合作用。|太阳系里哪颗行星最大？
 unfit: 请画一张灯塔的图片。|打开这个链接并总结内容。|唱。

@@ -143,8 +143,8 @@ def _tidy(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
-def unfit(pairs: Sequence[Pair]) -> list[str | None]:
-    """For each pair why it cannot be used among the others, or None: a genre to be looked at, a title said before."""
+def unfit(pairs: Sequence[Pair]) -> list[tuple[str, str] | None]:
+    """For each pair why it cannot be used among the others, (reason, detail), or None."""
     return [_visual(pair.genre) or _repeated(pair, pairs[:number]) for number, pair in enumerate(pairs)]
 
 
@@ -153,15 +153,15 @@ def visual(genre: Titled) -> bool:
     return _VISUAL.search(genre.title) is not None or _SHOWN.search(genre.description) is not None
 
 
-def _visual(genre: Titled) -> str | None:
-    return f'the genre "{genre.title}" is not text alone' if visual(genre) else None
+def _visual(genre: Titled) -> tuple[str, str] | None:
+    return ("visual genre", f'the genre "{genre.title}" is not text alone') if visual(genre) else None
 
 
-def _repeated(pair: Pair, earlier: Sequence[Pair]) -> str | None:
+def _repeated(pair: Pair, earlier: Sequence[Pair]) -> tuple[str, str] | None:
     for other in earlier:
         for mine, its in ((pair.genre.title, other.genre.title), (pair.audience.title, other.audience.title)):
             if alike(mine, its) > ALIKE:
-                return f'"{mine}" repeats "{its}"'
+                return "repeated pair", f'"{mine}" repeats "{its}"'
     return None
 
 

@@ -1,0 +1,368 @@
+"""Texts for other readers: a document rewritten for many genres and audiences, or one question answered for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+from synthgen import filters
+from synthgen.document_recipe import DocumentRecipe
+from synthgen.errors import ParseError
+from synthgen.judging import CONSISTENCY, CONTRADICTION, QUALITY, STYLE, Judge, Verdict, scores
+from synthgen.recipe import Ask, Outcome, Setting, gather, knob
+from synthgen.reformulating import Pair, library, read_pairs, unfit, wanted
+from synthgen.reformulating.texts import coverage, is_chinese, overlap, tidy, too_near
+from synthgen.types import Completion, Message, Rejection, Sample, SamplingParams, Seed, Task
+from synthgen.verifiers import contradiction
+
+_OF_A_DOCUMENT, _OF_A_QUESTION = 5, 3  # pairs, where no number is given
+_PAIR_TOKENS, _ANALYSIS_TOKENS = 90, 300  # what an answer needs for one pair, and a judge for its reasons
+_LONGEST_QUOTE = 4000  # characters of an unreadable answer that are shown again
+_DRAWN = "drawn"
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What one task rewrites: a document, or the reference answer to a question, "" where there is none."""
+
+    text: str
+    meta: Mapping[str, Any]
+    question: str = ""
+    said: tuple[Message, ...] = ()  # the conversation up to the question
+    split: tuple[str, str] | None = None
+
+    @property
+    def topic(self) -> str:
+        """What pairs are thought of for."""
+        return self.question or self.text
+
+
+class Reformulate(DocumentRecipe):
+    """Pairs of genre and audience in one request, one rewrite a pair, and a judge that forgives all but estrangement."""
+
+    name = "reformulate"
+    summary = "documents (--documents) rewritten for many readers, or one question (--input) answered for each of them"
+    source = "MGA, Reformulation for Pretraining Data Augmentation (Hao et al., arXiv 2502.04235)"
+    templates = ("pairs", "repair", "strict", "base", "relaxed", "answer", "style", "task")
+    rubrics = ("consistency", "quality", "contradiction", "style")
+    takes = ("documents", "prompts")
+    figures = ("score", "coverage", "overlap", "genre", "audience")
+    filtered = False  # the text filters are for instructions
+    novel = False  # rewrites are compared with their siblings
+
+    pairs = knob(
+        "",
+        'generated[:N], library[:N], N, a file, or "genre-audience;genre-audience" (default: 5 generated; 3 of a question)',
+    )
+    strictness = knob("base", "how near to a document a rewrite stays", choices=("strict", "base", "relaxed"))
+    as_ = knob(
+        "text",
+        "what a rewritten document becomes: text, or an answer to an instruction",
+        choices=("text", "instruction"),
+    )
+    style_in = knob(
+        "system", "where an answer's genre and audience are told", choices=("system", "instruction", "none")
+    )
+    keep = knob(3.0, "the judge's score, 1 to 5, that a rewrite needs", low=1, high=5)
+    raters = knob(1, "judges of each rewrite; the score is their mean", low=1, high=9)
+    contradictions = knob(
+        "both", "who looks for contradictions to a reference", choices=("both", "rules", "judge", "none")
+    )
+    style_check = knob(True, "ask the judge whether an answer reads as its genre for its audience")
+    coverage = knob(0.2, "share of a document's 20 keywords that a rewrite needs", low=0, high=1)
+    copied = knob(0.95, "ROUGE-L to the source from which on a rewrite is a copy", low=0.05, high=1)
+    novelty = knob(0.7, "ROUGE-L to a sibling from which on a rewrite is none of its own", low=0.05, high=1.0)
+    novelty_cjk = knob(0.7, "the same where most of the text is Chinese, on characters", low=0.05, high=1.0)
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self._library = library(self.lang, setting.prompts)
+        self._wanted = wanted(self.pairs, self._library)
+        self.pairs = self._wanted.said
+        self._judge = Judge(self.prompts, raters=self.raters)
+
+    def own_sampling(self) -> SamplingParams:
+        # The paper's temperatures are unpublished.
+        return SamplingParams(temperature=0.8, top_p=0.95, max_tokens=4096)
+
+    def formats_for(self, what: str) -> tuple[str, ...]:
+        return ("text",) if what == "documents" and self.as_ == "text" else ("alpaca", "sharegpt")
+
+    def longest_chunk(self) -> int:
+        """What leaves room for five pairs, for a rewrite of the same length, and for both of them before a judge."""
+        if self.context_tokens is None:
+            return self.chunk_tokens
+        rewriting = self._frame(self.strictness, genre="", audience="") + 2 * _PAIR_TOKENS
+        judging = self._frame("judge/consistency", source="", rewrite="") + _ANALYSIS_TOKENS
+        most = min(self.context_tokens - rewriting, self.context_tokens - judging) // 2
+        if self._wanted.source == "generated":
+            count = self._count(_OF_A_DOCUMENT)
+            most = min(most, self.context_tokens - self._frame("pairs", count=count) - count * _PAIR_TOKENS)
+        return max(64, min(self.chunk_tokens, most))
+
+    def _frame(self, part: str, **values: Any) -> int:
+        """Tokens of a prompt without its texts."""
+        texts = {"text": ""} if "text" in self.prompts[part].variables else {}
+        return sum(self.count_tokens(m.content) + 8 for m in self.render(part, **texts, **values))
+
+    def _count(self, default: int) -> int:
+        return len(self._wanted.pairs) or self._wanted.count or default
+
+    def most_per_task(self) -> int:
+        return self._count(_OF_A_DOCUMENT)
+
+    def rehearsed(self, seeds: Iterable[Seed]) -> Any:
+        return self._rehearse
+
+    def _rehearse(self, prompt: Sequence[Message], role: str) -> str:
+        """An answer that leads to the next request, as long as such answers are."""
+        asked = prompt[-1].content
+        if role == "judge":
+            return '{"analysis": "' + "so " * _ANALYSIS_TOKENS + '", "score": 5, "contradicts": "no", "fits": "yes"}'
+        if '"audience_1"' in asked:
+            drawn = self._library.draw(asked.count('"audience_'), Random(0))
+            sides = [f'"audience_{n}": "{p.audience}", "genre_{n}": "{p.genre}"' for n, p in enumerate(drawn, 1)]
+            return "{" + ", ".join(sides) + "}"
+        return asked[len(asked) // 2 :] + asked[len(asked) // 5 : len(asked) // 2]  # its words, but no copy
+
+    def tasks(self, seeds: Iterable[Seed], rng: Random) -> Iterator[Task]:
+        base = rng.getrandbits(64)
+        for seed in seeds:
+            asked = "messages" in seed.fields
+            for task in [Task(seed.id, seed.fields)] if asked else super().tasks([seed], rng):
+                if self._wanted.source != "library":
+                    yield task
+                    continue
+                # By the task's name: what stands before a document in a folder does not change its readers.
+                count = self._count(_OF_A_QUESTION if asked else _OF_A_DOCUMENT)
+                drawn = self._library.draw(count, Random(f"{base}:{task.id}"))
+                yield Task(task.id, {**task.vars, _DRAWN: drawn})
+
+    async def run(self, task: Task, ask: Ask) -> list[Outcome]:
+        if unread := self.unread(task):
+            return [unread]
+        source = self._question(task) if "messages" in task.vars else self._document(task)
+        try:
+            pairs, unused = await self._pairs(task, source, ask)
+        except ParseError as error:
+            return [Rejection("pairs", f"{error}: {error.text[:200]!r}", Sample(meta=source.meta))]
+        items = await gather(self._rewritten(source, pair, ask) for pair in pairs)
+        # Nobody is asked before all are written: equal requests of equal rewrites would be told apart by chance.
+        items = _without_copies(items)
+        items = await gather(self._judged(source, item, ask) for item in items)
+        return [*unused, *self._siblings(items)]
+
+    def _document(self, task: Task) -> _Source:
+        text = task.vars["text"]
+        about = self.provenance(task)["source"]
+        return _Source(text, {"parents": [about["document"]], "source": self._told(about, text)})
+
+    def _question(self, task: Task) -> _Source:
+        given: Mapping[str, Any] = task.vars
+        said: tuple[Message, ...] = given["messages"]
+        reference, question = given["reference"] or "", said[-1].content
+        about = self._told({"question": question}, reference or question)
+        row = {"row": given["columns"]} if "columns" in given else {}
+        return _Source(reference, {"parents": [task.id], "source": about, **row}, question, said, given["split"])
+
+    def _told(self, about: Mapping[str, Any], text: str) -> dict[str, Any]:
+        return {**about, "text": text, "tokens": self.count_tokens(text)}
+
+    async def _pairs(self, task: Task, source: _Source, ask: Ask) -> tuple[list[Pair], list[Outcome]]:
+        """The pairs of a task, and those that cannot be used. Raises ParseError after one request to repair them."""
+        if self._wanted.source == "given":
+            return list(self._wanted.pairs), []
+        if self._wanted.source == "library":
+            return task.vars[_DRAWN], []
+        count = self._count(_OF_A_QUESTION if source.question else _OF_A_DOCUMENT)
+        prompt = self.render("pairs", text=source.topic, count=count)
+        reply = await ask(prompt, sampling=self.sampling)
+        found, fault = _read(reply, count)
+        if fault is not None:
+            repair = self.render("repair", fault=str(fault), count=count)
+            said = Message("assistant", reply.text.strip()[:_LONGEST_QUOTE] or "...")
+            again, fault = _read(await ask((*prompt, said, *repair), sampling=self.sampling), count)
+            found = min((p for p in (found, again) if p), key=lambda pairs: len(_faults(pairs)), default=[])
+        if not found:
+            assert fault is not None  # else there were pairs
+            raise fault
+        reasons = unfit(found)
+        used = [pair for pair, reason in zip(found, reasons, strict=True) if reason is None]
+        unused = [
+            Rejection(*reason, Sample(meta={**source.meta, **_about(pair)}))
+            for pair, reason in zip(found, reasons, strict=True)
+            if reason is not None
+        ]
+        return used, list(unused)
+
+    async def _rewritten(self, source: _Source, pair: Pair, ask: Ask) -> list[Outcome]:
+        """One rewrite as a sample, or why it is none before a judge sees it."""
+        reply = await ask(self._prompt(source, pair), sampling=self._limited(source))
+        text = tidy(reply.text)
+        measured: dict[str, float] = {"tokens": self.count_tokens(text)}
+        if source.text and text:
+            measured |= {
+                "coverage": round(coverage(source.text, text), 4),
+                "overlap": round(overlap(source.text, text), 4),
+            }
+        sample = self._sample(source, pair, text, {**source.meta, **_about(pair), **measured})
+        fault = self._fault(source, reply, text, measured)
+        return [sample if fault is None else Rejection(*fault, sample)]
+
+    def _prompt(self, source: _Source, pair: Pair) -> tuple[Message, ...]:
+        style = {"genre": str(pair.genre), "audience": str(pair.audience)}
+        if not source.question:
+            return self.render(self.strictness, text=source.text, **style)
+        earlier = [{"role": m.role, "content": m.content} for m in source.said[:-1]]
+        return self.render("answer", question=source.question, reference=source.text, earlier=earlier, **style)
+
+    def _limited(self, source: _Source) -> SamplingParams:
+        """Three times the source is the longest rewrite that is waited for; more would not fit before a judge."""
+        most = self.sampling.max_tokens
+        if most is None or not source.text:
+            return self.sampling
+        return replace(self.sampling, max_tokens=min(most, 3 * self.count_tokens(source.text) + 512))
+
+    def _fault(
+        self, source: _Source, reply: Completion, text: str, measured: Mapping[str, Any]
+    ) -> tuple[str, str] | None:
+        """(reason, detail) by rules alone, the cheapest first."""
+        if not text:
+            return "empty", "the answer has no text"
+        if reply.finish_reason == "length":
+            return "truncated", "the answer was cut at its longest (see --max-tokens)"
+        if filters.refused(source.topic, text):
+            return "refusal", text[:200]
+        if is_chinese(source.topic) != is_chinese(text):
+            return "language", f"the source is {'not ' * (not is_chinese(source.topic))}Chinese, the rewrite otherwise"
+        if not source.text:
+            return None
+        if measured["overlap"] >= self.copied:
+            return "copy", f"ROUGE-L {measured['overlap']:.3f} to the source"
+        if not source.question:
+            low = measured["coverage"] < self.coverage
+            return ("keyword coverage", f"{measured['coverage']:.2f} of the source's keywords") if low else None
+        if self.contradictions in ("both", "rules") and (found := contradiction(source.text, text)):
+            return "contradiction", str(found)
+        return None
+
+    def _sample(self, source: _Source, pair: Pair, text: str, meta: Mapping[str, Any]) -> Sample:
+        style = {"genre": str(pair.genre), "audience": str(pair.audience)}
+        answer = Message("assistant", text)
+        if source.question:
+            said, split = self._styled(source, style)
+            return Sample((*said, answer), reference=source.text or None, input_split=split, meta=meta)
+        meta = {**meta, "strictness": self.strictness}
+        if self.as_ == "text":
+            return Sample(text=text, meta=meta)
+        (instruction,) = self.render("task", **style)
+        asked = Message("user", f"{instruction.content}\n{source.text}")
+        return Sample((asked, answer), input_split=(instruction.content, source.text), meta=meta)
+
+    def _styled(self, source: _Source, style: Mapping[str, str]) -> tuple[tuple[Message, ...], tuple[str, str] | None]:
+        """The conversation that says for whom its answer is: without that it would have several answers at random."""
+        said, split = source.said, source.split
+        told = {m.role: m.content for m in self.render("style", **style)}
+        if self.style_in == "system":
+            own = said[0].content if said[0].role == "system" else ""
+            system = Message("system", f"{own}\n\n{told['system']}".strip())
+            return (system, *said[1 if own else 0 :]), split
+        if self.style_in == "instruction":
+            instruction, given = split or (source.question, "")
+            instruction = f"{instruction}\n{told['user']}"
+            asked = f"{instruction}\n{given}" if given else instruction
+            return (*said[:-1], Message("user", asked)), (instruction, given) if split else None
+        return said, split
+
+    async def _judged(self, source: _Source, item: Outcome, ask: Ask) -> list[Outcome]:
+        """A sample with what the judge says of it, or why it is not used; what is none already goes on as it is."""
+        if not isinstance(item, Sample):
+            return [item]
+        text, verdicts = _text(item), list[Verdict]()
+        if source.text:
+            whole = f"{source.question}\n\n{source.text}" if source.question else source.text
+            verdicts.append(await self._judge.rate(ask, CONSISTENCY, source=whole, rewrite=text))
+        else:
+            verdicts.append(await self._judge.rate(ask, QUALITY, prompt=source.question, answer=text, reference=""))
+        told = _with(item, verdicts)
+        if rejected := verdicts[0].rejection("judge", told, at_least=self.keep):
+            return [rejected]
+        if source.question and source.text and self.contradictions in ("both", "judge"):
+            verdicts.append(await self._judge.rate(ask, CONTRADICTION, reference=source.text, rewrite=text))
+            told = _with(item, verdicts)
+            if rejected := verdicts[-1].rejection("contradiction", told, word="no"):
+                return [rejected]
+        if source.question and self.style_check:
+            genre, audience = (_line(item.meta, side) for side in ("genre", "audience"))
+            verdicts.append(await self._judge.rate(ask, STYLE, genre=genre, audience=audience, text=text))
+            told = _with(item, verdicts)
+            if rejected := verdicts[-1].rejection("style", told, word="yes"):
+                return [rejected]
+        return [told]
+
+    def _siblings(self, items: Sequence[Outcome]) -> list[Outcome]:
+        """The best of those that are too near to one another stays; all keep their places."""
+        found = list(items)
+        samples = [(n, item) for n, item in enumerate(items) if isinstance(item, Sample)]
+        kept: list[tuple[int, Sample]] = []
+        for n, item in sorted(samples, key=lambda one: (-one[1].meta["score"], one[0])):
+            texts = [_text(other) for _, other in kept]
+            near = too_near(_text(item), texts, latin=self.novelty, cjk=self.novelty_cjk)
+            if near is None:
+                kept.append((n, item))
+            else:
+                other = kept[near[0]][1].meta
+                said = f"{near[1]:.3f} rouge-l to its sibling {other['genre']} - {other['audience']}"
+                found[n] = Rejection("novelty", said, item)
+        return found
+
+
+def _read(reply: Completion, count: int) -> tuple[list[Pair], ParseError | None]:
+    """The pairs of an answer, and what is wrong with it or with one of them."""
+    try:
+        pairs = read_pairs(reply.text, count)
+    except ParseError as error:
+        return [], error
+    faults = _faults(pairs)
+    return pairs, ParseError(faults[0], text=reply.text) if faults else None
+
+
+def _faults(pairs: Sequence[Pair]) -> list[str]:
+    return [reason[1] for reason in unfit(pairs) if reason is not None]
+
+
+def _about(pair: Pair) -> dict[str, str]:
+    """A pair as meta tells it."""
+    found = {"genre": pair.genre.title, "genre_description": pair.genre.description}
+    found |= {"audience": pair.audience.title, "audience_description": pair.audience.description}
+    return {name: value for name, value in found.items() if value}
+
+
+def _line(meta: Mapping[str, Any], side: str) -> str:
+    description = meta.get(f"{side}_description")
+    return f"{meta[side]}: {description}" if description else str(meta[side])
+
+
+def _with(sample: Sample, verdicts: Sequence[Verdict]) -> Sample:
+    return replace(sample, meta={**sample.meta, "score": verdicts[0].score, **scores(verdicts)})
+
+
+def _text(sample: Sample) -> str:
+    return sample.text if sample.text is not None else sample.messages[-1].content
+
+
+def _without_copies(items: Sequence[Outcome]) -> list[Outcome]:
+    """The first of those that are the same but for their white space."""
+    seen: dict[str, Mapping[str, Any]] = {}
+    found: list[Outcome] = []
+    for item in items:
+        if isinstance(item, Sample):
+            other = seen.setdefault(" ".join(_text(item).split()), item.meta)
+            if other is not item.meta:
+                said = f"the same as its sibling {other['genre']} - {other['audience']}"
+                found.append(Rejection("duplicate", said, item))
+                continue
+        found.append(item)
+    return found
