@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -21,6 +22,7 @@ _OF_A_DOCUMENT, _OF_A_QUESTION = 5, 3  # pairs, where no number is given
 _PAIR_TOKENS, _ANALYSIS_TOKENS = 90, 300  # what an answer needs for one pair, and a judge for its reasons
 _LONGEST_QUOTE = 4000  # characters of an unreadable answer that are shown again
 _DRAWN = "drawn"
+_MATERIAL = re.compile(r"<(text|question|reference)>\n(.*?)\n</\1>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,10 @@ class Reformulate(DocumentRecipe):
             drawn = self._library.draw(asked.count('"audience_'), Random(0))
             sides = [f'"audience_{n}": "{p.audience}", "genre_{n}": "{p.genre}"' for n, p in enumerate(drawn, 1)]
             return "{" + ", ".join(sides) + "}"
-        return asked[len(asked) // 2 :] + asked[len(asked) // 5 : len(asked) // 2]  # its words, but no copy
+        material = _MATERIAL.findall(asked)
+        text = material[-1][1] if material else asked
+        genre = asked.partition("<genre>\n")[2][:40]  # the words of the text, and no copy of it or of a sibling
+        return f"{genre}\n{text[len(text) // 2 :]}\n{text[len(text) // 5 : len(text) // 2]}"
 
     def tasks(self, seeds: Iterable[Seed], rng: Random) -> Iterator[Task]:
         base = rng.getrandbits(64)
@@ -245,7 +250,7 @@ class Reformulate(DocumentRecipe):
             low = measured["coverage"] < self.coverage
             return ("keyword coverage", f"{measured['coverage']:.2f} of the source's keywords") if low else None
         if self.contradictions in ("both", "rules") and (found := contradiction(source.text, text)):
-            return "contradiction", str(found)
+            return "contradiction", "; ".join(map(str, found))
         return None
 
     def _sample(self, source: _Source, pair: Pair, text: str, meta: Mapping[str, Any]) -> Sample:
