@@ -16,7 +16,7 @@ from synthgen.recipe import Ask, Outcome, Setting, gather, knob
 from synthgen.reformulating import Pair, library, read_pairs, unfit, wanted
 from synthgen.reformulating.texts import coverage, is_chinese, overlap, tidy, too_near
 from synthgen.types import Completion, Message, Rejection, Sample, SamplingParams, Seed, Task
-from synthgen.verifiers import contradiction
+from synthgen.verifiers.contradiction import contradiction
 
 _OF_A_DOCUMENT, _OF_A_QUESTION = 5, 3  # pairs, where no number is given
 _PAIR_TOKENS, _ANALYSIS_TOKENS = 90, 300  # what an answer needs for one pair, and a judge for its reasons
