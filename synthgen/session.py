@@ -362,6 +362,7 @@ class Session:
             "count": self.count,
             "input": [*self.wish.input, *self.wish.documents],
             "formats": list(self.formats),
+            "figures": list(self.kind.figures),
             "servers": servers,
             "prices": {role: price.as_dict() for role, price in self.wish.prices.items()},
             "python": platform.python_version(),

@@ -18,7 +18,7 @@ FLOORS = {
     "session": 9, "validating": 9, "finish": 8, "given": 8, "cleaning": 8, "report": 7, "inputs": 7, "datafolder": 7, "runfolder": 7, "spending": 7, "pulse": 7, "estimate": 7,
     "run": 6, "recipes": 6, "output": 6,
     "asking": 5, "judging": 5,
-    "speakers": 4, "batches": 4, "recipe": 4, "bodies": 4, "comparing": 4,
+    "speakers": 4, "batches": 4, "recipe": 4, "bodies": 4, "comparing": 4, "showing": 8, "figures": 4,
     "load": 3,
     "embedding": 5, "vectorstore": 2, "hub": 2,
     "serve": 2, "server": 2, "prompts": 2, "seeds": 3, "filters": 2, "formats": 2, "store": 2, "backends": 2,

@@ -42,7 +42,7 @@ class _Source:
 
 
 class Reformulate(DocumentRecipe):
-    """Pairs of genre and audience in one request, one rewrite a pair, and a judge that forgives all but estrangement."""
+    """Pairs of genre and audience in one request, one rewrite a pair, a judge that forgives all but estrangement."""
 
     name = "reformulate"
     summary = "documents (--documents) rewritten for many readers, or one question (--input) answered for each of them"
@@ -56,7 +56,7 @@ class Reformulate(DocumentRecipe):
 
     pairs = knob(
         "",
-        'generated[:N], library[:N], N, a file, or "genre-audience;genre-audience" (default: 5 generated; 3 of a question)',
+        'N or generated[:N], library[:N], a file, or "genre-audience;genre-audience" (default: 5; of a question 3)',
     )
     strictness = knob("base", "how near to a document a rewrite stays", choices=("strict", "base", "relaxed"))
     as_ = knob(
