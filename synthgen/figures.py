@@ -88,16 +88,14 @@ def lines(found: Mapping[str, Any], tokens_paid: int, usd: float | None) -> list
         said.append(line)
     spreads = {name: spread for name, spread in found.items() if name != "expansion"}
     for some in (
-        [_number(name, s) for name, s in spreads.items() if "all" in s],
-        [_words(name, s) for name, s in spreads.items() if "most" in s],
+        [_number(name, s) for name, s in spreads.items() if "mean" in s],
+        [_words(name, s) for name, s in spreads.items() if s.get("most")],
     ):
         said += ["; ".join(some)] if some else []
     return said
 
 
 def _number(name: str, spread: Mapping[str, Any]) -> str:
-    if "mean" not in spread:
-        return f"{name} -"
     if spread["high"] <= 1:
         return f"{name} {spread['mean']:.2f} ({spread['low']:.2f} to {spread['high']:.2f})"
     counts = ", ".join(f"{place}: {n}" for place, n in spread["all"].items())

@@ -462,23 +462,39 @@ def test_n_questions_are_k_times_n_answers_where_all_pass(tmp_path: Path) -> Non
 
 
 # Small contexts, and what will be asked.
+@pytest.mark.parametrize("context", [1536, 2048, 4096, 8192])
 @pytest.mark.parametrize("lang", ["en", "zh"])
-def test_chunks_are_cut_so_that_every_request_fits(lang: str, tmp_path: Path) -> None:
-    text = "\n".join([BEES if lang == "en" else BEES_ZH] * 40)
+def test_every_request_leaves_room_for_its_answer(lang: str, context: int, tmp_path: Path) -> None:
+    """The worst case: answers as long as they may be, and everything is repaired."""
+    least = {"pairs": 5 * 90, "rewrite": 64, "judge": 300}
+    sizes: dict[str, list[int]] = {}
 
-    def long(asked: str) -> str:
-        return (BEES if lang == "en" else BEES_ZH) * 3
+    def tokens(text: str) -> int:  # what the recording backend is taken to count
+        wide = sum("\u4e00" <= c <= "\u9fff" for c in text)
+        return int(wide + 0.3 * (len(text) - wide)) + 1
 
-    class Counting(Model):
-        longest = 0
+    class Endless(Model):
+        def __call__(self, request: Request) -> str | Completion | BaseException:
+            assert not isinstance(request.prompt, str)
+            asked = sum(tokens(m.content) + 8 for m in request.prompt)
+            most = request.sampling.max_tokens
+            assert most is not None
+            assert asked + most <= context + 8
+            text = "\n".join(m.content for m in request.prompt)
+            kind = "judge" if '"score"' in text else "pairs" if "audience_1" in text else "rewrite"
+            sizes.setdefault(kind, []).append(most)
+            long = (BEES if lang == "en" else BEES_ZH) * 400
+            if kind == "pairs" and len(request.prompt) > 2:
+                return pairs()
+            if kind == "judge" and len(request.prompt) > 1:
+                return GOOD
+            part = long[len(text) % 97 :][: int(0.9 * most / (0.3 if lang == "en" else 1))]
+            return part[::-1] + part if kind == "pairs" else part
 
-    recipe = recipe_of("reformulate", lang, (document("d", text),), context_tokens=2048, count_tokens=lambda t: len(t) if lang == "zh" else len(t) // 4)  # fmt: skip
-    assert recipe.notes
-    assert "chunks of" in recipe.notes[0]
-    chunk = recipe.longest_chunk()  # type: ignore[attr-defined]
-    assert 64 <= chunk < 2048
-    free = recipe_of("reformulate", lang, (document("d", text),), context_tokens=2048, values={"pairs": "library"})
-    assert free.longest_chunk() >= 64  # type: ignore[attr-defined]
+    text = "\n\n".join(f"{BEES if lang == 'en' else BEES_ZH} ({n})" for n in range(60))
+    done = reformulate(tmp_path, Endless(), (document("d", text),), lang=lang, context_tokens=context, values={"copied": "1", "novelty": "1", "novelty_cjk": "1", "coverage": "0"})  # fmt: skip
+    assert done.falls.failed == 0
+    assert {kind: min(found) >= least[kind] for kind, found in sizes.items()} == dict.fromkeys(least, True), sizes
 
 
 def test_a_rehearsal_goes_through_every_kind_of_request(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from synthgen import filters
 from synthgen.document_recipe import DocumentRecipe
 from synthgen.errors import ParseError
 from synthgen.judging import CONSISTENCY, CONTRADICTION, QUALITY, STYLE, Judge, Verdict, scores
-from synthgen.recipe import Ask, Outcome, Setting, gather, knob
+from synthgen.recipe import Ask, Outcome, Rehearse, Setting, gather, knob
 from synthgen.reformulating import Pair, library, read_pairs, unfit, wanted
 from synthgen.reformulating.texts import coverage, is_chinese, overlap, tidy, too_near
 from synthgen.types import Completion, Message, Rejection, Sample, SamplingParams, Seed, Task
@@ -20,7 +20,11 @@ from synthgen.verifiers.contradiction import contradiction
 
 _OF_A_DOCUMENT, _OF_A_QUESTION = 5, 3  # pairs, where no number is given
 _PAIR_TOKENS, _ANALYSIS_TOKENS = 90, 300  # what an answer needs for one pair, and a judge for its reasons
+_LONGEST_ANALYSIS_TOKENS = 1024  # where the context is no matter
+_SMALL_CONTEXT_TOKENS = 4096
 _LONGEST_QUOTE = 4000  # characters of an unreadable answer that are shown again
+_REPAIR_TOKENS = 120  # what asks for it
+_NO_LIMIT_TOKENS = 1 << 17
 _DRAWN = "drawn"
 _MATERIAL = re.compile(r"<(text|question|reference)>\n(.*?)\n</\1>", re.DOTALL)
 
@@ -83,7 +87,7 @@ class Reformulate(DocumentRecipe):
         self._library = library(self.lang, setting.prompts)
         self._wanted = wanted(self.pairs, self._library)
         self.pairs = self._wanted.said
-        self._judge = Judge(self.prompts, raters=self.raters)
+        self._judge = Judge(self.prompts, raters=self.raters, max_tokens=self._analysis_tokens())
 
     def own_sampling(self) -> SamplingParams:
         # The paper's temperatures are unpublished.
@@ -97,12 +101,19 @@ class Reformulate(DocumentRecipe):
         if self.context_tokens is None:
             return self.chunk_tokens
         rewriting = self._frame(self.strictness, genre="", audience="") + 2 * _PAIR_TOKENS
-        judging = self._frame("judge/consistency", source="", rewrite="") + _ANALYSIS_TOKENS
-        most = min(self.context_tokens - rewriting, self.context_tokens - judging) // 2
+        most = min(self.context_tokens - rewriting, self.context_tokens - self._judging()) // 2
         if self._wanted.source == "generated":
             count = self._count(_OF_A_DOCUMENT)
             most = min(most, self.context_tokens - self._frame("pairs", count=count) - count * _PAIR_TOKENS)
         return max(64, min(self.chunk_tokens, most))
+
+    def _analysis_tokens(self) -> int:
+        small = self.context_tokens is not None and self.context_tokens < _SMALL_CONTEXT_TOKENS
+        return _ANALYSIS_TOKENS if small else _LONGEST_ANALYSIS_TOKENS
+
+    def _judging(self) -> int:
+        """Tokens of a judgement without its texts: twice an answer, since one may have to be repaired."""
+        return self._frame("judge/consistency", source="", rewrite="") + 2 * self._analysis_tokens() + _REPAIR_TOKENS
 
     def _frame(self, part: str, **values: Any) -> int:
         """Tokens of a prompt without its texts."""
@@ -115,7 +126,7 @@ class Reformulate(DocumentRecipe):
     def most_per_task(self) -> int:
         return self._count(_OF_A_DOCUMENT)
 
-    def rehearsed(self, seeds: Iterable[Seed]) -> Any:
+    def rehearsed(self, seeds: Iterable[Seed]) -> Rehearse:
         return self._rehearse
 
     def _rehearse(self, prompt: Sequence[Message], role: str) -> str:
@@ -187,7 +198,7 @@ class Reformulate(DocumentRecipe):
         found, fault = _read(reply, count)
         if fault is not None:
             repair = self.render("repair", fault=str(fault), count=count)
-            said = Message("assistant", reply.text.strip()[:_LONGEST_QUOTE] or "...")
+            said = Message("assistant", self._quoted(reply.text.strip(), prompt, count))
             again, fault = _read(await ask((*prompt, said, *repair), sampling=self.sampling), count)
             found = min((p for p in (found, again) if p), key=lambda pairs: len(_faults(pairs)), default=[])
         if not found:
@@ -201,6 +212,15 @@ class Reformulate(DocumentRecipe):
             if reason is not None
         ]
         return used, list(unused)
+
+    def _quoted(self, text: str, prompt: Sequence[Message], count: int) -> str:
+        """The beginning of an answer that is shown again, so long that another answer has room behind it."""
+        most = _LONGEST_QUOTE
+        if self.context_tokens is not None:
+            asked = sum(self.count_tokens(m.content) + 8 for m in prompt) + _REPAIR_TOKENS
+            left = self.context_tokens - asked - count * _PAIR_TOKENS
+            most = min(most, max(0, left) * len(text) // max(1, self.count_tokens(text)))
+        return text[:most].strip() or "..."  # servers want no empty turn
 
     async def _rewritten(self, source: _Source, pair: Pair, ask: Ask) -> list[Outcome]:
         """One rewrite as a sample, or why it is none before a judge sees it."""
@@ -224,11 +244,14 @@ class Reformulate(DocumentRecipe):
         return self.render("answer", question=source.question, reference=source.text, earlier=earlier, **style)
 
     def _limited(self, source: _Source) -> SamplingParams:
-        """Three times the source is the longest rewrite that is waited for; more would not fit before a judge."""
-        most = self.sampling.max_tokens
-        if most is None or not source.text:
-            return self.sampling
-        return replace(self.sampling, max_tokens=min(most, 3 * self.count_tokens(source.text) + 512))
+        """No rewrite is waited for that is longer than three times its source, or does not fit before a judge."""
+        most = self.sampling.max_tokens or _NO_LIMIT_TOKENS
+        size = self.count_tokens(source.text)
+        if source.text:
+            most = min(most, 3 * size + 512)
+        if self.context_tokens is not None:
+            most = min(most, max(64, self.context_tokens - self._judging() - size))
+        return replace(self.sampling, max_tokens=most)
 
     def _fault(
         self, source: _Source, reply: Completion, text: str, measured: Mapping[str, Any]
