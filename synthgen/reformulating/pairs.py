@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from synthgen.dedup import cjk_share
@@ -173,5 +174,6 @@ def alike(one: str, other: str) -> Fraction:
     return Fraction(2 * LCSseq.similarity(a, b), len(a) + len(b)) if a or b else Fraction(1)
 
 
+@lru_cache(maxsize=1 << 10)
 def _characters(text: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalnum())

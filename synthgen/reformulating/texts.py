@@ -82,7 +82,7 @@ def keywords(text: str, most: int = KEYWORDS) -> list[str]:
     A text with a few Chinese words in it has keywords of both kinds.
     """
     counts: Counter[str] = Counter()
-    for word in words(text):
+    for word in tokens(text):
         if len(word) > 2 and not word.isdigit() and word not in _STOP_WORDS:
             counts[_stem(word)] += 1
     for run in _CJK_PAIR.findall(text):
@@ -95,7 +95,7 @@ def coverage(source: str, rewrite: str) -> float:
     wanted = _keywords(source)
     if not wanted:
         return 1.0
-    there = {_stem(word) for word in words(rewrite)}
+    there = {_stem(word) for word in set(tokens(rewrite))}
     return sum(1 for word in wanted if word in there or (not word.isascii() and word in rewrite)) / len(wanted)
 
 
@@ -105,6 +105,7 @@ def _keywords(text: str) -> tuple[str, ...]:
     return tuple(keywords(text))
 
 
+@lru_cache(maxsize=1 << 15)
 def _stem(word: str) -> str:
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= (3 if ending == "s" else 4):
