@@ -212,3 +212,60 @@ def test_a_dry_run_shows_the_first_prompt_and_counts_every_kind_of_request(serve
     assert 1 <= used <= tasks
     assert said["estimate"]["requests"][1] % 11 == 0  # a request for pairs, five rewrites, five judgements
     assert not server.bodies
+
+
+def job(server: Faulty, documents: Path, folder: Path) -> Path:
+    """A job as examples/pretrain.yaml is one, on a server."""
+    path = folder / "job.yaml"
+    path.write_text(
+        f"""
+name: pretrain
+seed: 7
+models: {{default: {{model: fake, base_url: {server.base_url}}}}}
+steps:
+  - {{id: rewrites, recipe: reformulate, documents: {documents}, lang: en, set: {{pairs: "library:2"}}}}
+  - id: train
+    mix: {{{documents}: 1.0, rewrites: 0.5}}
+    dedup: [exact]
+    export: {{text: train.jsonl}}
+""",
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_a_job_mixes_rewrites_with_their_originals(server: Faulty, tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name in ("glass.txt", "tides.md", "lighthouses.txt"):
+        (docs / name).write_text((DOCUMENTS / name).read_text(encoding="utf-8"), encoding="utf-8")
+    (docs / "broken.txt").write_bytes(bytes(range(256)) * 40)
+    done = synthgen("run", job(server, docs, tmp_path), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line)["text"] for line in lines(tmp_path / "train.jsonl")]
+    samples = list(read_samples(tmp_path / "runs/pretrain/train/samples.jsonl"))
+    originals = [s for s in samples if "genre" not in s.meta]
+    assert len(originals) == 3
+    assert {s.meta["source"]["where"].rpartition("/")[2] for s in originals} == {
+        "glass.txt",
+        "tides.md",
+        "lighthouses.txt",
+    }
+    accepted = json.loads((tmp_path / "runs/pretrain/rewrites/report.json").read_text())["accepted"]
+    assert len(rows) == 3 + int(accepted / 2 + 0.5)
+    assert [r["reason"] for r in rejected(tmp_path / "runs/pretrain/train") if "broken" in r["task"]] == ["unreadable"]
+    before = (tmp_path / "train.jsonl").read_bytes()
+    again = synthgen("run", job(server, docs, tmp_path), cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "train.jsonl").read_bytes() == before
+
+
+def test_the_example_job_is_sound(tmp_path: Path) -> None:
+    """All that can be wrong with a job is found before its first request."""
+    text = (ROOT / "examples" / "pretrain.yaml").read_text(encoding="utf-8").replace("examples/", f"{ROOT}/examples/")
+    (tmp_path / "job.yaml").write_text(
+        text.replace("name: pretrain", "name: pretrain\nbudget: {tokens: 1}"), encoding="utf-8"
+    )
+    done = synthgen("run", "job.yaml", cwd=tmp_path, timeout=120)
+    assert done.returncode == 6, done.stderr  # it began, and was stopped before it asked anything
+    assert "english" in done.stdout + done.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from synthgen.documents.chunks import Chunk, chunks
 from synthgen.documents.document import Document, Refused
-from synthgen.documents.reading import read_documents
+from synthgen.documents.reading import holds_documents, read_documents
 from synthgen.documents.rules import RULES, Rule, reason
 from synthgen.documents.spool import Documents, Reading
 
@@ -17,6 +17,7 @@ __all__ = [
     "Refused",
     "Rule",
     "chunks",
+    "holds_documents",
     "read_documents",
     "reason",
 ]

@@ -69,6 +69,13 @@ def files_of(folder: Path) -> Iterator[Path]:
         raise UsageError(f"{folder}: no documents in this folder; it takes {KINDS}")
 
 
+def holds_documents(path: Path) -> bool:
+    """Whether a file is a document of its own, or a folder has such and no rows."""
+    if not path.is_dir():
+        return _is_document(path)
+    return not _has_rows(path) and any(_is_document(file) for file in files_of(path))
+
+
 def _below(folder: Path) -> Iterator[Path]:
     try:
         entries = sorted(folder.iterdir(), key=lambda path: path.name)
