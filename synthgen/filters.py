@@ -149,6 +149,11 @@ def _honest(instruction: str, given: str, output: str) -> str | None:
     return "refusal" if refused(f"{instruction}{given}", output) else None
 
 
+def foreign(asked: str, output: str) -> bool:
+    """Whether an answer is in another language than its question, which did not ask for that."""
+    return _language(asked, "", output) is not None
+
+
 def refused(asked: str, output: str) -> bool:
     """Whether a short answer is an apology that nobody asked for."""
     if _is_zh(output):

@@ -444,6 +444,19 @@ def test_an_answer_passes_all_gates_or_says_which_one_it_failed(tmp_path: Path) 
     assert reasons(reformulate(tmp_path / "b", model, seeds, values=lax)) == {"judge": 1}
 
 
+def test_a_question_may_ask_for_another_language(tmp_path: Path) -> None:
+    seeds = (
+        question("translate", "请把“蜜蜂会跳舞”翻译成英文。"),
+        question("plain", "蜜蜂为什么会跳舞？"),
+        question("reference", "蜜蜂会跳舞，用外语怎么说？", reference="Bees dance, and they dance in the hive."),
+    )
+    said = "Bees do dance inside their hive."
+    values = {"pairs": "Ode-Toasters", "contradictions": "none"}
+    done = reformulate(tmp_path, Model(rewrite=lambda _: said), seeds, lang="zh", values=values)
+    assert [s.meta["parents"] for s in done.samples] == [["translate"], ["reference"]]
+    assert reasons(done) == {"language": 1}
+
+
 def test_three_pairs_are_thought_of_for_a_question(tmp_path: Path) -> None:
     model = Model()
     model.pairs = lambda _: json.dumps({k: v for k, v in json.loads(pairs()).items() if k[-1] in "123"})

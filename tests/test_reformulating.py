@@ -224,6 +224,7 @@ def test_a_library_of_ones_own_goes_before_the_built_in_one(tmp_path: Path) -> N
     found = library("en", [tmp_path])
     assert [g.title for g in found.genres] == ["Haiku"]
     assert len(found.audiences) >= 80
+    assert wanted("library", found).said != wanted("library", library("en")).said  # another library, other tasks
     with pytest.raises(UsageError, match=r"genres.jsonl:1: JSON with zh"):
         library("zh", [tmp_path])
 

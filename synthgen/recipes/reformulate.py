@@ -14,7 +14,8 @@ from synthgen.errors import ParseError
 from synthgen.judging import CONSISTENCY, CONTRADICTION, QUALITY, STYLE, Judge, Verdict, scores
 from synthgen.recipe import Ask, Outcome, Rehearse, Setting, gather, knob
 from synthgen.reformulating import Pair, library, read_pairs, unfit, wanted
-from synthgen.reformulating.texts import coverage, is_chinese, overlap, tidy, too_near
+from synthgen.reformulating.siblings import best_apart, text_of, without_copies
+from synthgen.reformulating.texts import coverage, is_chinese, overlap, tidy
 from synthgen.types import Completion, Message, Rejection, Sample, SamplingParams, Seed, Task
 from synthgen.verifiers.contradiction import contradiction
 
@@ -166,9 +167,9 @@ class Reformulate(DocumentRecipe):
             return [Rejection("pairs", f"{error}: {error.text[:200]!r}", Sample(meta=source.meta))]
         items = await gather(self._rewritten(source, pair, ask) for pair in pairs)
         # Nobody is asked before all are written: equal requests of equal rewrites would be told apart by chance.
-        items = _without_copies(items)
+        items = without_copies(items)
         items = await gather(self._judged(source, item, ask) for item in items)
-        return [*unused, *self._siblings(items)]
+        return [*unused, *best_apart(items, latin=self.novelty, cjk=self.novelty_cjk)]
 
     def _document(self, task: Task) -> _Source:
         text = task.vars["text"]
@@ -263,8 +264,8 @@ class Reformulate(DocumentRecipe):
             return "truncated", "the answer was cut at its longest (see --max-tokens)"
         if filters.refused(source.topic, text):
             return "refusal", text[:200]
-        if is_chinese(source.topic) != is_chinese(text):
-            return "language", f"the source is {'not ' * (not is_chinese(source.topic))}Chinese, the rewrite otherwise"
+        if _foreign(source, text):
+            return "language", f"{'Chinese' if is_chinese(text) else 'not Chinese'}, unlike its source: {text[:200]!r}"
         if not source.text:
             return None
         if measured["overlap"] >= self.copied:
@@ -308,7 +309,7 @@ class Reformulate(DocumentRecipe):
         """A sample with what the judge says of it, or why it is not used; what is none already goes on as it is."""
         if not isinstance(item, Sample):
             return [item]
-        text, verdicts = _text(item), list[Verdict]()
+        text, verdicts = text_of(item), list[Verdict]()
         if source.text:
             whole = f"{source.question}\n\n{source.text}" if source.question else source.text
             verdicts.append(await self._judge.rate(ask, CONSISTENCY, source=whole, rewrite=text))
@@ -330,21 +331,13 @@ class Reformulate(DocumentRecipe):
                 return [rejected]
         return [told]
 
-    def _siblings(self, items: Sequence[Outcome]) -> list[Outcome]:
-        """The best of those that are too near to one another stays; all keep their places."""
-        found = list(items)
-        samples = [(n, item) for n, item in enumerate(items) if isinstance(item, Sample)]
-        kept: list[tuple[int, Sample]] = []
-        for n, item in sorted(samples, key=lambda one: (-one[1].meta["score"], one[0])):
-            texts = [_text(other) for _, other in kept]
-            near = too_near(_text(item), texts, latin=self.novelty, cjk=self.novelty_cjk)
-            if near is None:
-                kept.append((n, item))
-            else:
-                other = kept[near[0]][1].meta
-                said = f"{near[1]:.3f} rouge-l to its sibling {other['genre']} - {other['audience']}"
-                found[n] = Rejection("novelty", said, item)
-        return found
+
+def _foreign(source: _Source, text: str) -> bool:
+    """Whether a rewrite changed its language. A question may ask for that; then its reference says so too."""
+    other = is_chinese(source.text) != is_chinese(text)
+    if not source.question:
+        return other
+    return filters.foreign(source.question, text) and (other or not source.text)
 
 
 def _read(reply: Completion, count: int) -> tuple[list[Pair], ParseError | None]:
@@ -375,22 +368,3 @@ def _line(meta: Mapping[str, Any], side: str) -> str:
 
 def _with(sample: Sample, verdicts: Sequence[Verdict]) -> Sample:
     return replace(sample, meta={**sample.meta, "score": verdicts[0].score, **scores(verdicts)})
-
-
-def _text(sample: Sample) -> str:
-    return sample.text if sample.text is not None else sample.messages[-1].content
-
-
-def _without_copies(items: Sequence[Outcome]) -> list[Outcome]:
-    """The first of those that are the same but for their white space."""
-    seen: dict[str, Mapping[str, Any]] = {}
-    found: list[Outcome] = []
-    for item in items:
-        if isinstance(item, Sample):
-            other = seen.setdefault(" ".join(_text(item).split()), item.meta)
-            if other is not item.meta:
-                said = f"the same as its sibling {other['genre']} - {other['audience']}"
-                found.append(Rejection("duplicate", said, item))
-                continue
-        found.append(item)
-    return found

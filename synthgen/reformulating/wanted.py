@@ -31,7 +31,7 @@ class Wanted:
     source: Literal["generated", "library", "given"] = "generated"
     count: int | None = None
     pairs: tuple[Pair, ...] = ()
-    said: str = ""  # how it stands in run.json: with a digest of what a file says
+    said: str = ""  # how it stands in run.json: with a digest of what a file or the library says
 
 
 def wanted(text: str, library: Library) -> Wanted:
@@ -44,11 +44,18 @@ def wanted(text: str, library: Library) -> Wanted:
     word = _WORD.fullmatch(text)
     if word is not None and word[1] in _SOURCES:
         count = None if word[2] is None else _number(word[2], text)
-        return Wanted("library" if word[1] == "library" else "generated", count, said=text)
+        if word[1] == "generated":
+            return Wanted("generated", count, said=text)
+        return Wanted("library", count, said=f"{text} ({_digest(library)})")
     path = Path(text)
     if path.suffix.lower() in (*_ROW_FILES, ".txt") or path.is_file():
         return _of_file(path, library)
-    return Wanted("given", None, _checked(_listed(text, library), f"--set pairs={text}"), text)
+    found = _checked(_listed(text, library), f"--set pairs={text}")
+    return Wanted("given", None, found, f"{text} ({_digest(found)})")
+
+
+def _digest(value: object) -> str:
+    return hashlib.blake2b(repr(value).encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
 
 
 def _number(digits: str, text: str) -> int:
@@ -84,8 +91,7 @@ def _of_file(path: Path, library: Library) -> Wanted:
     else:
         pairs = _of_lines(path, library)
     found = _checked(pairs, str(path))
-    digest = hashlib.blake2b(repr(found).encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
-    return Wanted("given", None, found, f"{path} ({digest})")
+    return Wanted("given", None, found, f"{path} ({_digest(found)})")
 
 
 def _of_lines(path: Path, library: Library) -> Iterator[Pair]:
