@@ -78,8 +78,7 @@ class Conveyor:
         self._made_all = False
         self._next: tuple[int, Task] | None = None
         self._done: dict[int, tuple[Task, list[Outcome]]] = {}
-        self._decided = 0
-        self._started = 0
+        self._decided = self._started = 0
         self._exhausted = False
         self._last_accepted = self._unread = 0  # tasks up to the last that gave one, documents not used since then
         self._recent: deque[str] = deque(maxlen=OF_LAST)
@@ -183,7 +182,7 @@ class Conveyor:
         hints = {
             "language": f"this run is for {self.recipe.lang}: see --lang",
             "truncated": "see --max-tokens",
-            "parse": "the model does not write the form that the prompt asks for: try another model",
+            **dict.fromkeys(("parse", "pairs"), "the model does not write what the prompt asks for: try another model"),
             "unparsed": "the judge does not write the form that it is asked for: try another --judge-model",
         }
         hint = hints.get(common[0][0], "try other seeds, another model or a looser knob")

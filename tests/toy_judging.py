@@ -16,7 +16,7 @@ class Judged(Recipe):
     name = "judged"
     summary = "answers that a judge accepts"
     rubrics = ("consistency", "contradiction")
-    takes = "prompts"
+    takes = ("prompts",)
     unlike_seeds = False
     filtered = False
     novel = False
