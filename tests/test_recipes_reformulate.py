@@ -444,6 +444,14 @@ def test_an_answer_passes_all_gates_or_says_which_one_it_failed(tmp_path: Path) 
     assert reasons(reformulate(tmp_path / "b", model, seeds, values=lax)) == {"judge": 1}
 
 
+def test_later_turns_are_told_and_not_answered(tmp_path: Path) -> None:
+    seed = question("two", "Why do bees dance?")
+    seed = Seed("two", {**seed.fields, "turns": ("And wasps?",)}, seed.where)
+    (sample,) = reformulate(tmp_path, seeds=(seed,), values={"pairs": "Ode-Toasters"}).samples
+    assert sample.meta["later_turns"] == ["And wasps?"]
+    assert [m.role for m in sample.messages] == ["system", "user", "assistant"]
+
+
 def test_a_question_may_ask_for_another_language(tmp_path: Path) -> None:
     seeds = (
         question("translate", "请把“蜜蜂会跳舞”翻译成英文。"),

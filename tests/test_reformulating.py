@@ -10,6 +10,8 @@ from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from synthgen.data import folder
 from synthgen.errors import ParseError, UsageError
@@ -83,6 +85,34 @@ def test_five_pairs_are_read_in_every_form(form: str) -> None:
 def test_anything_else_is_a_fault_that_can_be_told(text: str, fault: str) -> None:
     with pytest.raises(ParseError, match=fault):
         read_pairs(text, 5)
+
+
+_JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=30)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.one_of(st.sampled_from(["genre_1", "audience_1", "genre", "audience 2", "title", "description"]), st.text(max_size=8)), inner, max_size=5),
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(value=_JSON, around=st.text(max_size=20), count=st.integers(1, 5))
+def test_whatever_a_model_writes_is_pairs_or_a_fault(value: Any, around: str, count: int) -> None:
+    try:
+        pairs = read_pairs(f"{around}{json.dumps(value)}{around}", count)
+    except ParseError:
+        return
+    assert len(pairs) == len(unfit(pairs)) == count
+    assert all(p.genre.title and p.genre.description and p.audience.title and p.audience.description for p in pairs)
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(text=st.lists(st.one_of(st.text(max_size=12), st.sampled_from(["```\n", "\n\nNote: ", "<text>", "</text>", "Sure!\n", "以下是文本：\n", "---\n", "<think>"])), max_size=6).map("".join))  # fmt: skip
+def test_a_tidied_text_is_tidy(text: str) -> None:
+    once = tidy(text)
+    assert tidy(once) == once
 
 
 def test_a_value_without_a_colon_is_named_by_its_first_sentence() -> None:
@@ -261,6 +291,11 @@ def test_names_that_the_library_does_not_know_have_no_description() -> None:
     (first, second) = wanted("Q-and-A - deep-sea divers； Ode-toasters ;", library("en")).pairs
     assert str(first) == "Q-and-A - deep-sea divers"
     assert (str(second.genre), str(second.audience)) == ("Ode", "toasters")
+
+
+def test_a_long_list_is_no_name_of_a_file() -> None:
+    text = ";".join(f"Genre number {n} - Audience number {n}" for n in range(20))
+    assert len(wanted(text, library("en")).pairs) == 20
 
 
 @pytest.mark.parametrize(

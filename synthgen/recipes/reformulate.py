@@ -181,8 +181,10 @@ class Reformulate(DocumentRecipe):
         said: tuple[Message, ...] = given["messages"]
         reference, question = given["reference"] or "", said[-1].content
         about = self._told({"question": question}, reference or question)
-        row = {"row": given["columns"]} if "columns" in given else {}
-        return _Source(reference, {"parents": [task.id], "source": about, **row}, question, said, given["split"])
+        more = {"row": given["columns"]} if "columns" in given else {}
+        if given["turns"]:  # the first question alone is answered: what follows it speaks of one answer
+            more |= {"later_turns": list(given["turns"])}
+        return _Source(reference, {"parents": [task.id], "source": about, **more}, question, said, given["split"])
 
     def _told(self, about: Mapping[str, Any], text: str) -> dict[str, Any]:
         return {**about, "text": text, "tokens": self.count_tokens(text)}

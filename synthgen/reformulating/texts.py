@@ -59,10 +59,10 @@ _ENDINGS = ("ies", "ing", "ed", "es", "s")
 
 def tidy(answer: str) -> str:
     """The rewrite alone: no reasoning, no fence or marks around it, no remark before or after it."""
-    text = split_reasoning(answer)[0].strip()
-    before = ""
+    text, before = answer.strip(), ""
     while text != before:
         before = text
+        text = split_reasoning(text)[0].strip()
         for mark in (_FENCED, _MARKED):
             found = mark.match(text)
             text = (found[found.lastindex or 0] if found else text).strip()

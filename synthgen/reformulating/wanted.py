@@ -47,11 +47,17 @@ def wanted(text: str, library: Library) -> Wanted:
         if word[1] == "generated":
             return Wanted("generated", count, said=text)
         return Wanted("library", count, said=f"{text} ({_digest(library)})")
-    path = Path(text)
-    if path.suffix.lower() in (*_ROW_FILES, ".txt") or path.is_file():
-        return _of_file(path, library)
+    if Path(text).suffix.lower() in (*_ROW_FILES, ".txt") or _is_file(text):
+        return _of_file(Path(text), library)
     found = _checked(_listed(text, library), f"--set pairs={text}")
     return Wanted("given", None, found, f"{text} ({_digest(found)})")
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:  # a long list is no name of a file
+        return False
 
 
 def _digest(value: object) -> str:
