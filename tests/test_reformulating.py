@@ -115,6 +115,39 @@ def test_a_tidied_text_is_tidy(text: str) -> None:
     assert tidy(once) == once
 
 
+# What a model in a loop writes, as much of it as fits an answer.
+LOOPS = (
+    "\n",
+    " \n",
+    " ",
+    "*",
+    "a\n\n",
+    "a\n\nNote: x",
+    "Sure ",
+    "Here is the ",
+    "```\n",
+    "<text>",
+    "{",
+    "\n\n > * ",
+    "genre_1 ",
+    "- ",
+)
+
+
+@pytest.mark.parametrize("piece", LOOPS)
+@pytest.mark.timeout(20)  # a pattern that goes back and forth takes minutes
+def test_a_model_in_a_loop_costs_no_more_than_another(piece: str) -> None:
+    text = f"a{piece * (40_000 // len(piece))}b"
+    tidy(text)
+    titled(text)
+    visual(Titled(text[:4000], text))
+    coverage(BEES, text)
+    with pytest.raises(ParseError):
+        read_pairs(text, 5)
+    with pytest.raises(ParseError):
+        read_pairs(json.dumps({text: text, "genre_1": text}), 5)
+
+
 def test_a_value_without_a_colon_is_named_by_its_first_sentence() -> None:
     assert titled("A sad ballad. It rhymes.") == Titled("A sad ballad", "A sad ballad. It rhymes.")
     assert titled("**科普文章**：面向大众。") == Titled("科普文章", "面向大众。")

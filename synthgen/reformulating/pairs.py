@@ -22,7 +22,7 @@ _NAMES = {
     "audience": ("audience", "受众", "受眾", "读者", "讀者", "人群"),
 }
 _SIDE_OF = {name: side for side, names in _NAMES.items() for name in names}
-_KEY = re.compile(rf"\s*({'|'.join(_SIDE_OF)})[\s_\-]*(\d{{1,3}})?\s*", re.IGNORECASE)
+_KEY = re.compile(rf"({'|'.join(_SIDE_OF)})[\s_\-]*(\d{{1,3}})?", re.IGNORECASE)
 _TITLE_KEYS = ("title", "name", "genre", "audience", "标题", "名称", "体裁", "受众")
 _DESCRIPTION_KEYS = ("description", "text", "detail", "details", "描述", "说明")
 _COLON = re.compile(r"\s*(?:[:：]|——|—| [–-] )\s*")
@@ -110,7 +110,9 @@ def _entries(value: Any) -> Iterator[tuple[int, str, Any]]:
         return
     if not isinstance(value, dict):
         return
-    named = [(found, said) for key, said in value.items() if (found := _KEY.fullmatch(str(key)))]
+    named = [
+        (found, said) for key, said in value.items() if (found := _KEY.fullmatch(str(key).strip()[:_LONGEST_TITLE]))
+    ]
     if not named and len(value) == 1:  # {"pairs": [...]}
         yield from _entries(next(iter(value.values())))
     for found, said in named:

@@ -28,19 +28,20 @@ _LEAD = re.compile(
 )
 # And after it, as its last paragraph: MGA's frequent boilerplate.
 _TAIL = re.compile(
-    r"\n\s*\n\s*[\s>*_(（\[【-]*(?:"
+    r"[\s>*_(（\[【-]*(?:"
     r"notes?\s*[:：]|please note(?: that)?\b|the above (?:is|text|meets|content|has been)\b"
     r"|as (?:required|requested),? (?:above|the)\b"
     r"|(?:i hope|hope) this\b|let me know\b|feel free to\b|this (?:rewrite|version|rewritten text)\b"
     r"|注(?:意|释)?\s*[:：]|备注\s*[:：]|请注意[，,：:]|(?:以上|上述)(?:是|为|就是|内容|文本|改写)"
     r"|希望(?:这|以上|对你|对您)|如(?:有|果)(?:需要|其他|任何)"
-    r")(?:(?!\n\s*\n).)*\Z",
-    re.IGNORECASE | re.DOTALL,
+    r")",
+    re.IGNORECASE,
 )
-_FENCED = re.compile(r"\A\s*```[\w+-]*\n(.*?)\n?```\s*\Z", re.DOTALL)
+_EMPTY_LINES = re.compile(r"\n(?:[ \t]*\n)+")
+_FENCED = re.compile(r"\A```[\w+-]*\n((?:(?!```).)*)```\Z", re.DOTALL)
 # A model that copies the marks of the prompt.
-_MARKED = re.compile(r"\A\s*<(text|answer|rewrite)>\s*(.*?)\s*</\1>\s*\Z", re.DOTALL | re.IGNORECASE)
-_RULE = re.compile(r"(?:\A\s*(?:-{3,}|\*{3,}|={3,})\s*\n)|(?:\n\s*(?:-{3,}|\*{3,}|={3,})\s*\Z)")
+_MARKED = re.compile(r"\A<(text|answer|rewrite)>(.*)</\1>\Z", re.DOTALL | re.IGNORECASE)
+_RULE = re.compile(r"\A(?:-{3,}|\*{3,}|={3,})[ \t]*\n|\n[ \t]*(?:-{3,}|\*{3,}|={3,})\Z")
 _STOP_WORDS = frozenset(
     words(
         "a about after all also an and any are as at be because been before being but by can could did do does "
@@ -59,15 +60,20 @@ _ENDINGS = ("ies", "ing", "ed", "es", "s")
 
 def tidy(answer: str) -> str:
     """The rewrite alone: no reasoning, no fence or marks around it, no remark before or after it."""
-    text, before = answer.strip(), ""
+    # One empty line is as good as thousands, which a model in a loop writes and patterns are slow on.
+    text, before = _EMPTY_LINES.sub("\n\n", answer.strip()), ""
     while text != before:
         before = text
         text = split_reasoning(text)[0].strip()
         for mark in (_FENCED, _MARKED):
             found = mark.match(text)
             text = (found[found.lastindex or 0] if found else text).strip()
-        for remark in (_LEAD, _TAIL, _RULE):
+        for remark in (_LEAD, _RULE):
             text = remark.sub("", text, count=1).strip()
+        above, _, last = text.rpartition("\n\n")
+        while above and _TAIL.match(last):
+            text = above.strip()
+            above, _, last = text.rpartition("\n\n")
     return text
 
 
