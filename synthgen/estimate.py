@@ -18,9 +18,9 @@ from synthgen.budget import Price
 from synthgen.dedup import Near
 from synthgen.errors import ParseError, SynthgenError
 from synthgen.growth import Grown
-from synthgen.recipe import Recipe
+from synthgen.recipe import Recipe, Rehearse
 from synthgen.speakers import Speaker
-from synthgen.types import Completion, Message, SamplingParams, Seed, Task
+from synthgen.types import UNREAD, Completion, Message, SamplingParams, Seed, Task
 
 REPORT = "report.json"
 FEWEST_REQUESTS = 10  # that an earlier run must have made to count
@@ -98,7 +98,7 @@ class _RehearsedError(SynthgenError):
 class _Rehearsal:
     """An `ask` that asks nobody and remembers what it would have asked."""
 
-    def __init__(self, speakers: Mapping[str, Speaker], answer: str | None) -> None:
+    def __init__(self, speakers: Mapping[str, Speaker], answer: str | Rehearse | None) -> None:
         self.asked: list[Asked] = []
         self._speakers, self._answer = speakers, answer
 
@@ -110,14 +110,14 @@ class _Rehearsal:
         sampling: SamplingParams | None = None,
         schema: Any = None,
     ) -> Completion:
-        role = role if role in self._speakers else "default"
+        asked_of, role = role, role if role in self._speakers else "default"
         speaker = self._speakers[role]
         turns = (Message("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
         most = room(speaker, turns, sampling.max_tokens if sampling else None)
         self.asked.append(Asked(role, turns, prompt_tokens(speaker, turns), most))
         if self._answer is None:
             raise _RehearsedError("rehearsed")
-        return Completion(self._answer)
+        return Completion(self._answer if isinstance(self._answer, str) else self._answer(turns, asked_of))
 
     def nearest_many(self, texts: Sequence[str]) -> list[Near | None]:
         return [None] * len(texts)
@@ -127,6 +127,7 @@ async def rehearse(work: Work, most: int = _MANY) -> list[list[Asked]]:
     """The requests of some tasks: the first ones, or tasks spread evenly over all where there is an end."""
     recipe = work.recipe
     tasks: Iterable[Task] = recipe.rounds(work.seeds, Grown(), Random(f"{work.run_seed}:{recipe.name}"))
+    tasks = (task for task in tasks if UNREAD not in task.vars)
     if work.tasks is None:
         tasks = islice(tasks, _FEW)
     else:
@@ -222,7 +223,7 @@ def _measured(
 ) -> tuple[dict[str, _Each], dict[str, _Each], Range]:
     """By role, low and high, and how many units: tasks where prompts are given, else accepted samples."""
     paid = {(p["roles"] or ["default"])[0]: p for p in report["usage"]}
-    if work.recipe.takes == "prompts" or work.samples is None:
+    if "seeds" not in work.recipe.takes or work.samples is None:
         each = {
             role: _Each(e.requests, e.prompt_tokens, e.requests * p["completion_tokens"] / max(1, p["requests"]))
             for role, e in _mean(rehearsed).items()

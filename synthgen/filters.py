@@ -146,12 +146,19 @@ def _output(instruction: str, given: str, output: str) -> str | None:
 def _honest(instruction: str, given: str, output: str) -> str | None:
     if _SELF.search(output) or _OPENER.search(output):
         return "boilerplate"
+    return "refusal" if refused(f"{instruction}{given}", output) else None
+
+
+def foreign(asked: str, output: str) -> bool:
+    """Whether an answer is in another language than its question, which did not ask for that."""
+    return _language(asked, "", output) is not None
+
+
+def refused(asked: str, output: str) -> bool:
+    """Whether a short answer is an apology that nobody asked for."""
     if _is_zh(output):
-        if len(output) < 120 and _SORRY_ZH.search(output) and not _SORRY_ZH.search(f"{instruction}{given}"):
-            return "refusal"
-    elif len(output.split()) < 80 and _SORRY_EN.search(output) and not _SORRY_EN.search(f"{instruction}{given}"):
-        return "refusal"
-    return None
+        return len(output) < 120 and bool(_SORRY_ZH.search(output)) and not _SORRY_ZH.search(asked)
+    return len(output.split()) < 80 and bool(_SORRY_EN.search(output)) and not _SORRY_EN.search(asked)
 
 
 def _whole(instruction: str, given: str, output: str) -> str | None:

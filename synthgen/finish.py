@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from synthgen import output, queries
+from synthgen import bodies, output, queries
 from synthgen.asking import Usage
 from synthgen.budget import Price
 from synthgen.estimate import REPORT, read_report
+from synthgen.figures import Figures
 from synthgen.formats import formats
 from synthgen.formats.card import card, dataset_info
 from synthgen.formats.write import write_bytes
@@ -50,7 +52,7 @@ def finish(folder: Path, about: About, note: Callable[[str], None], *, served: i
         files = {w.path.name: w.rows for w in written.values()}
         files["rejected.jsonl"] = sum(falls.rejected.values())
         files["failures.jsonl"] = output.write_failures(db, about.count, folder)
-    summary = replace(summarize(folder, falls), served=served, seconds=seconds, files=files)
+    summary = replace(summarize(folder, falls, counted=True), served=served, seconds=seconds, files=files)
     for name in about.former:
         if name not in written and name in formats():  # what an earlier command wrote here has other rows, or fewer
             (folder / formats()[name].file_name).unlink(missing_ok=True)
@@ -72,8 +74,11 @@ def finish(folder: Path, about: About, note: Callable[[str], None], *, served: i
     return summary
 
 
-def summarize(folder: Path, falls: output.Waterfall | None = None) -> Summary:
-    """How a run stands, from what lies in its folder; it may be live. Raises UsageError when it is none."""
+def summarize(folder: Path, falls: output.Waterfall | None = None, *, counted: bool = False) -> Summary:
+    """How a run stands, from what lies in its folder; it may be live. Raises UsageError when it is none.
+
+    `counted`: with the figures of its samples, which takes a pass over all of them.
+    """
     about = output.read_run(folder)
     with output.reading(folder) as db:
         meta = queries.values(db, "pulse", "estimate", "decided")
@@ -93,9 +98,21 @@ def summarize(folder: Path, falls: output.Waterfall | None = None) -> Summary:
             tasks=meta.get("decided", 0),
             tasks_asked=max(noted.get("tasks_asked", 0), meta.get("decided", 0)),
             seconds_in_all=noted.get("seconds"),
+            figures=_figures(db, about) if counted else {},
             estimate=foreseen.get("estimate"),
             before=Before(since.get("accepted", 0), paid_since, since.get("seconds", 0.0)),
         )
+
+
+def _figures(db: sqlite3.Connection, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What the recipe wants to be counted of its samples; one more pass over them where it wants anything."""
+    names = about.get("figures", ())
+    found = Figures(names)
+    for task, reason, body in output.decisions(db, about.get("count")) if names else ():
+        sample, _ = bodies.parse(body)
+        if sample is not None:
+            found.add(task, reason is None, sample["meta"])
+    return found.as_dict()
 
 
 def _prices(about: Mapping[str, Any]) -> dict[str, Price]:
@@ -107,7 +124,7 @@ def _prices(about: Mapping[str, Any]) -> dict[str, Price]:
 def report(folder: Path) -> Summary:
     """Write report.json anew; `files` stays as the last command wrote them. Raises UsageError, StoreError."""
     files = read_report(folder / REPORT).get("files", {})
-    summary = replace(summarize(folder), files=files)
+    summary = replace(summarize(folder, counted=True), files=files)
     try:
         write_report(folder, summary)
     except OSError as error:

@@ -20,7 +20,7 @@ from synthgen.formats.turns import later_turns
 from synthgen.rows import read_rows
 from synthgen.rows.shapes import ANSWERS, PAIRED, PROMPTS, REFERENCES, canonical
 from synthgen.rows.text import Row
-from synthgen.types import Message, Sample, Seed
+from synthgen.types import UNREAD, Message, Sample, Seed
 
 _READ = frozenset(
     {*PROMPTS, *REFERENCES, *PAIRED, "rejected", "id", "input", "system", "system_prompt", "history", "instances"}
@@ -196,12 +196,14 @@ def instructions(source: str | Path) -> Iterator[tuple[str, str]]:
 
 
 def language(seeds: Iterable[Seed]) -> str:
-    """en or zh: that of most of what the first seeds or prompts ask for."""
-    texts = "".join(_task(s) for s in islice(seeds, 200))
+    """en or zh: that of most of what the first seeds, prompts or documents say."""
+    texts = "".join(_task(s) for s in islice((s for s in seeds if UNREAD not in s.fields), 200))
     return "zh" if cjk_share(texts) >= 0.3 else "en"
 
 
 def _task(seed: Seed) -> str:
-    """What a seed or a prompt asks for."""
+    """What a seed or a prompt asks for; of a document its beginning."""
     messages = seed.fields.get("messages")
+    if messages is None and "instruction" not in seed.fields:
+        return str(seed.fields["text"])[:2000]
     return str(seed.fields["instruction"]) if messages is None else str(messages[-1].content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -79,17 +80,23 @@ def is_no_input(text: str) -> bool:
 
 def json_value(text: str) -> Any | None:
     """The first JSON object or array in a text, through fences, single quotes and trailing commas; None if none."""
+    return next(json_values(text), None)
+
+
+def json_values(text: str) -> Iterator[Any]:
+    """Every JSON object or array in a text that stands in no other, read as `json_value` does."""
     text = _FENCE.sub("", split_reasoning(text)[0])
     # A few beginnings are enough, and none is followed further than any answer goes: half a megabyte of open
     # brackets would be read again from each of them.
+    read = 0
     for start in islice((m.start() for m in re.finditer(r"[{\[]", text)), _MOST_BEGINNINGS):
-        end = _balanced_end(text, start)
+        end = _balanced_end(text, start) if start >= read else None
         if end is None:
             continue
         value = _lenient_json(text[start:end])
         if value is not None:
-            return value
-    return None
+            yield value
+            read = end
 
 
 def _balanced_end(text: str, start: int) -> int | None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from fractions import Fraction
+from keyword import iskeyword
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from synthgen.prompts import Template
 
 Outcome = Sample | Rejection | Failure
+Rehearse = Callable[[Sequence[Message], str], str]  # what is asked, of which role
 T = TypeVar("T")
 
 
@@ -56,6 +58,11 @@ class Knob:
 
 _TOO_LARGE = 2**63  # for run.json
 _KINDS: dict[type, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+
+
+def _named(attribute: str) -> str:
+    word = attribute.removesuffix("_")
+    return word if iskeyword(word) else attribute
 
 
 def _boolean(text: str) -> bool:
@@ -134,8 +141,10 @@ class Recipe(ABC):
     summary: ClassVar[str]
     source: ClassVar[str] = ""
     templates: ClassVar[tuple[str, ...]] = ()
+    rubrics: ClassVar[tuple[str, ...]] = ()  # templates of prompts/judge that it judges by (see judging)
     formats: ClassVar[tuple[str, ...]] = ("alpaca", "sharegpt")
-    takes: ClassVar[str] = "seeds"  # or "prompts": what --input gives
+    takes: ClassVar[tuple[str, ...]] = ("seeds",)  # or "prompts" (--input), "documents" (--documents); several: either
+    figures: ClassVar[tuple[str, ...]] = ()  # keys of its samples' meta that reports count: numbers or words
     grows: ClassVar[bool] = False
     endless: ClassVar[bool] = False  # it can always make another task, so a run needs a target
     unlike_seeds: ClassVar[bool] = True  # an instruction too close to a seed's is no new one
@@ -158,24 +167,34 @@ class Recipe(ABC):
             self.knob_value(name, str(setting.values[name]))
         for name, one in self.knobs().items():
             given = setting.values.get(name)
-            setattr(self, name, one.value(self.lang) if given is None else one.parse(name, str(given)))
+            value = one.value(self.lang) if given is None else one.parse(name, str(given))
+            for attribute in (name, f"{name}_") if iskeyword(name) else (name,):
+                setattr(self, attribute, value)
         self.prompts = self._templates(setting.prompts)
         own = {k: v for k, v in asdict(setting.sampling).items() if v not in (None, ())}
         self.sampling = replace(self.own_sampling(), **own)
 
     def _templates(self, folders: Sequence[Path]) -> dict[str, Template]:
-        if not self.templates:  # Jinja costs a twentieth of a short run
+        wanted = self.template_names()
+        if not wanted:  # Jinja costs a twentieth of a short run
             return {}
         from synthgen import prompts
 
-        return {part: prompts.load(f"{self.name}/{part}", self.lang, folders) for part in self.templates}
+        return {part: prompts.load(name, self.lang, folders) for part, name in wanted.items()}
+
+    @classmethod
+    def template_names(cls) -> dict[str, str]:
+        """Where each template lies below a prompts folder: its own under its name, those of judges under `judge`."""
+        own = {part: f"{cls.name}/{part}" for part in cls.templates}
+        judges = (f"judge/{rubric}" for rubric in (*cls.rubrics, "repair")) if cls.rubrics else ()
+        return {**own, **{name: name for name in judges}}
 
     @classmethod
     def knobs(cls) -> dict[str, Knob]:
-        """Every knob by name, in the order of the source."""
+        """Every knob by name, in the order of the source; `as_` is called `as`."""
         found: dict[str, Knob] = {}
         for parent in reversed(cls.__mro__):
-            found.update({k: v for k, v in vars(parent).items() if isinstance(v, Knob)})
+            found.update({_named(k): v for k, v in vars(parent).items() if isinstance(v, Knob)})
         return found
 
     @classmethod
@@ -208,8 +227,13 @@ class Recipe(ABC):
         """Samples that one task can yield at most, for estimates."""
         return 1
 
-    def rehearsed(self, seeds: Iterable[Seed]) -> str | None:
-        """An answer that makes `run` go through all its requests, for estimates; None where it has one alone."""
+    def formats_for(self, what: str) -> tuple[str, ...]:
+        """What is written where nothing else is asked for, of a run over seeds, prompts or documents."""
+        return self.formats
+
+    def rehearsed(self, seeds: Iterable[Seed]) -> str | Rehearse | None:
+        """An answer that makes `run` go through all its requests, for estimates, or a function that gives one to each;
+        None where it has one alone."""
         return None
 
     @abstractmethod
@@ -239,6 +263,11 @@ def as_outcome(error: BaseException) -> Rejection | Failure:
     if isinstance(error, BackendError) and error.fate in ("retry", "fail"):
         return Failure(str(error), error.attempts, refused=error.fate == "fail")
     raise error
+
+
+def asked_nothing(outcomes: Sequence[Outcome]) -> bool:
+    """Whether the task was a document that is not used."""
+    return bool(outcomes) and all(isinstance(one, Rejection) and one.unread for one in outcomes)
 
 
 def thresholds(recipe: Recipe) -> tuple[Fraction, Fraction]:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from synthgen import figures
 from synthgen.budget import Price
 from synthgen.output import Waterfall
 from synthgen.queries import Paid
@@ -46,6 +47,7 @@ class Summary:
     models: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
     prices: Mapping[str, Price] = field(default_factory=dict)  # by model
+    figures: Mapping[str, Any] = field(default_factory=dict)  # of what the recipe's samples tell (see figures)
     estimate: Mapping[str, Any] | None = None  # made when the last command began
     before: Before = Before()
 
@@ -105,6 +107,15 @@ class Summary:
             "seconds": round((self.seconds_in_all or 0.0) - since.seconds, 2),
         }
 
+    def _figures(self, tokens: int) -> dict[str, Any] | None:
+        """With what a kept token has cost."""
+        found = dict(self.figures)
+        kept = found.get("expansion", {}).get("tokens_out")
+        if kept:
+            usd = None if self.usd is None else float(f"{self.usd / kept:.6g}")
+            found["cost_of_a_kept_token"] = {"tokens": round(tokens / kept, 4), "usd": usd}
+        return found or None
+
     def as_dict(self) -> dict[str, Any]:
         """For --json."""
         accepted = self.falls.accepted
@@ -133,6 +144,7 @@ class Summary:
             "usage": [self._role(p) for p in self.usage],
             "seconds": None if self.seconds is None else round(self.seconds, 2),
             "seconds_in_all": self.seconds_in_all,
+            "figures": self._figures(tokens),
             "estimate": None if self.estimate is None else dict(self.estimate),
             "measured": self.measured,
             "live": dict(self.live) or None,
@@ -149,7 +161,7 @@ def print_closing(summary: Summary, folder: str, command: str) -> None:
     """The waterfall, the cost, the files and the next command, in at most 25 lines."""
     out = console()
     out.print(_waterfall(summary))
-    for line in (*_cost(summary), *_compared(summary)):
+    for line in (*_cost(summary), *_figures(summary), *_compared(summary)):
         out.print(escape(line))
     files = ", ".join(f"{name} ({rows})" for name, rows in summary.files.items())
     out.print(escape(f"{folder}: {files}"))
@@ -198,7 +210,7 @@ def print_waterfall(summary: Summary) -> None:
     """What became of everything, and what it cost."""
     out = console()
     out.print(_waterfall(summary))
-    for line in _cost(summary):
+    for line in (*_cost(summary), *_figures(summary)):
         out.print(escape(line))
 
 
@@ -227,55 +239,14 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def print_samples(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Samples for reading, rejected ones with the reason and its evidence."""
-    out = console()
-    if hasattr(out.file, "reconfigure"):  # a terminal of another encoding shows what it can
-        out.file.reconfigure(errors="backslashreplace")
-    for row in rows:
-        if "reason" in row:
-            out.print(f"[red]{shown(row['reason'])}[/red]  task {shown(str(row['task']))}  {shown(row['detail'])}")
-        sample = row["sample"]
-        if sample is None:
-            out.print()
-            continue
-        split = sample.get("input_split")
-        turns = sample["messages"]
-        if split and not turns:
-            out.print(f"[cyan]instruction[/cyan] {shown(split[0])}")
-        elif split:
-            out.print(f"[cyan]instruction[/cyan] {shown(split[0])}")
-            if split[1]:
-                out.print(f"[cyan]input[/cyan]       {shown(split[1])}")
-            turns = turns[1:] if turns[0]["role"] == "user" else turns
-        for turn in turns:
-            label = "output" if turn["role"] == "assistant" and split else turn["role"]
-            if turn.get("content") or not turn.get("tool_calls"):
-                out.print(f"[cyan]{label:<11}[/cyan] {shown(turn.get('content') or '')}")
-            for call in turn.get("tool_calls") or ():
-                called = call["function"]
-                out.print(f"[cyan]{'call':<11}[/cyan] {shown(called['name'])}({shown(called['arguments'])})")
-        out.print()
-
-
-def print_pairs(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Evidence of dedup and decontaminate for reading: what was met, and the texts that say so."""
-    out = console()
-    if not rows:
-        out.print("nothing was found")
-    for row in rows:
-        by = row.get("level") or row.get("by")
-        met = row.get("nearest") or f"{row.get('benchmark')}:{row.get('benchmark_row')}"
-        out.print(f"[red]{row['score']:.3f} {shown(str(by))}[/red]  {shown(str(row['row']))}  to  {shown(str(met))}")
-        for label in ("text", "nearest_text", "span"):
-            if row.get(label):
-                out.print(f"[cyan]{label.replace('_', ' '):<12}[/cyan] {shown(str(row[label]))}")
-        out.print()
-
-
 def shown(text: str) -> str:
     """As text, not markup; what a model wrote must not steer the terminal either."""
-    return escape(_STEERING.sub("\ufffd", text))
+    return escape(steerless(text))
+
+
+def steerless(text: str) -> str:
+    """Without the characters that steer a terminal."""
+    return _STEERING.sub("\ufffd", text)
 
 
 def _waterfall(summary: Summary) -> Table:
@@ -324,6 +295,10 @@ def _cost(summary: Summary) -> list[str]:
     if summary.truncated:
         lines.append(f"{summary.truncated} answers were cut at their longest (see --max-tokens)")
     return lines
+
+
+def _figures(summary: Summary) -> list[str]:
+    return figures.lines(summary.figures, summary.prompt_tokens + summary.completion_tokens, summary.usd)
 
 
 def _compared(summary: Summary) -> list[str]:

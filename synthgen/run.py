@@ -17,9 +17,9 @@ from synthgen.comparing import WINDOW, Comparing
 from synthgen.dedup import Seen
 from synthgen.errors import BackendError, BudgetSpent, ParseError, SynthgenError
 from synthgen.growth import Grown, lag
-from synthgen.recipe import Outcome, Recipe, as_outcome
+from synthgen.recipe import Outcome, Recipe, as_outcome, asked_nothing
 from synthgen.store import Decision
-from synthgen.types import Failure, Rejection, Sample, Seed, Task
+from synthgen.types import UNREAD_REASON, Failure, Rejection, Sample, Seed, Task
 
 # How far a finished task may be ahead of the one to be decided next: bounds memory.
 REORDER_WINDOW = 4096
@@ -78,10 +78,9 @@ class Conveyor:
         self._made_all = False
         self._next: tuple[int, Task] | None = None
         self._done: dict[int, tuple[Task, list[Outcome]]] = {}
-        self._decided = 0
-        self._started = 0
+        self._decided = self._started = 0
         self._exhausted = False
-        self._last_accepted = 0
+        self._last_accepted = self._unread = 0  # tasks up to the last that gave one, documents not used since then
         self._recent: deque[str] = deque(maxlen=OF_LAST)
         self._running: dict[asyncio.Task[list[Outcome]], tuple[int, Task]] = {}
         self._bug: BaseException | None = None
@@ -132,6 +131,7 @@ class Conveyor:
 
     def _taken_up(self) -> None:
         self.board.failed = len(self.store.failures())
+        self._unread = self.store.places(UNREAD_REASON, since=self._last_accepted)
         self._started = self._decided
 
     def _take_up(self, rows: Sequence[tuple[int, str, str | None, bytes]]) -> None:
@@ -182,7 +182,8 @@ class Conveyor:
         hints = {
             "language": f"this run is for {self.recipe.lang}: see --lang",
             "truncated": "see --max-tokens",
-            "parse": "the model does not write the form that the prompt asks for: try another model",
+            **dict.fromkeys(("parse", "pairs"), "the model does not write what the prompt asks for: try another model"),
+            "unparsed": "the judge does not write the form that it is asked for: try another --judge-model",
         }
         hint = hints.get(common[0][0], "try other seeds, another model or a looser knob")
         return f" ({', '.join(f'{n} {reason}' for reason, n in common)}); {hint}"
@@ -333,6 +334,7 @@ class Conveyor:
                 self._enter(verdict, entered)
                 rows.append(Decision(None, dump(verdict)))
         self.board.failed += len(failures)
+        self._unread += asked_nothing(items)
         self._settle(entered)
         self.store.decide(task.id, rows, failures, self._decided)
 
@@ -362,7 +364,7 @@ class Conveyor:
     def _enter(self, sample: Sample, entered: list[tuple[str, str]]) -> None:
         """Count an accepted sample and remember it; several instances of a task share one instruction."""
         self.board.accepted += 1
-        self._last_accepted = self._decided + 1
+        self._last_accepted, self._unread = self._decided + 1, 0
         if not self.recipe.novel:
             return
         instruction, given, output = filters.parts(sample)
@@ -387,12 +389,11 @@ class Conveyor:
         errors = [i.error for i in items if isinstance(i, Failure) and not (answered and i.refused)]
         self._recent.append(errors[0] if errors and len(errors) == len(items) else "")
         # One reason, though the texts name different servers or seconds: their beginnings are the same.
-        barren = self._decided - self._last_accepted
+        barren = self._decided - self._last_accepted - self._unread
         times = sum(1 for e in self._recent if e and errors and e[:40] == errors[0][:40])
         if times >= FAILING:
-            last = len(self._recent)
-            self.stop(Ending(5, f"{times} of the last {last} tasks failed for one reason: {errors[0]}"))
+            self.stop(Ending(5, f"{times} of the last {len(self._recent)} tasks failed for one reason: {errors[0]}"))
         # At every two hundred, counted over all lives of the run: an interruption leaves no trace, and the same
         # command goes on for two hundred more.
-        elif not self._reached() and barren and barren % BARREN_TASKS == 0:
+        elif not self._reached() and barren and barren % BARREN_TASKS == 0 and not asked_nothing(items):
             self.stop(Ending(7, f"no sample accepted in the last {BARREN_TASKS} tasks{self._why()}"))

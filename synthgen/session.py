@@ -11,7 +11,9 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import chain, islice
+from math import ceil
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,12 +23,13 @@ from synthgen.asking import Asking
 from synthgen.backends import ModelSpec
 from synthgen.batches import remembering
 from synthgen.budget import Budget, Price
-from synthgen.data import folder
 from synthgen.dedup import NoveltyByScript, Seen
+from synthgen.documents import Documents
 from synthgen.errors import NotAllowed, UsageError
 from synthgen.estimate import Asked, Estimate, Work, estimate, rehearse
 from synthgen.finish import MOST_ROWS_AT_AN_INTERRUPT, About, counted, finish
 from synthgen.formats import open_format
+from synthgen.given import given
 from synthgen.growth import LAST_LAG, Grown
 from synthgen.inputs import Inputs, Scan, instructions, language
 from synthgen.pulse import Pulse
@@ -34,10 +37,9 @@ from synthgen.recipe import Recipe, Setting, thresholds
 from synthgen.report import Summary
 from synthgen.rows import nearest_path
 from synthgen.run import Conveyor, Ending, Plan
-from synthgen.seeds import read_seeds
 from synthgen.speakers import Effort, Speaker, Speakers
 from synthgen.store import Store, explain
-from synthgen.types import SamplingParams, Seed
+from synthgen.types import SamplingParams
 
 # The target of a recipe that never runs out of tasks, when none is given.
 DEFAULT_COUNT = 100
@@ -53,6 +55,7 @@ class Wish:
     count: int | None = None
     seeds: tuple[str, ...] = ()
     input: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
     lang: str = "auto"
     models: Mapping[str, ModelSpec] = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
@@ -91,50 +94,37 @@ class Session:
         """
         self.wish, self._note, self.budget = wish, note, budget
         self.kind = recipes.find(wish.recipe)
-        self._scan: Scan | None = None
-        self._paths, self.seeds = self._given()
+        brought = {"seeds": wish.seeds, "prompts": wish.input, "documents": wish.documents}
+        self._given = given(self.kind, brought, wish.lang, wish.values, note)
+        self._scan, self.seeds = self._given.scan, self._given.seeds
         self.lang = wish.lang
         if wish.lang == "auto":
-            self.lang = runfolder.settled_language(self.kind.name, wish.out, wish.input, language(self.seeds))
+            self.lang = runfolder.settled_language(
+                self.kind.name, wish.out, (*wish.input, *wish.documents), language(self.seeds)
+            )
         self.out = wish.out or Path("runs") / f"{self.kind.name}-{self.lang}"
         self.count = wish.count or (DEFAULT_COUNT if self.kind.endless else None)
-        self.formats = wish.formats or self.kind.formats
-        for name in self.formats:
-            open_format(name)
         self._own_prompts = recipes.prompts_beside(wish.recipe)
         for path in wish.prompts:
             self._check_prompts(path)
         for path in wish.novel_against:
             if not path.exists():
                 raise UsageError(f"--novel-against {path}: no such run or file{nearest_path(path)}")
-        self._recipe()  # a wrong knob or template is found before any server is asked
+        recipe = self._recipe()  # a wrong knob or template is found before any server is asked
+        self.formats = wish.formats or recipe.formats_for(self._given.what)
+        for name in self.formats:
+            open_format(name)
         # Formats that an earlier command wrote here.
-        self._former = runfolder.check(self.out, self.kind.name, self.lang, wish.input)
+        self._former = runfolder.check(self.out, self.kind.name, self.lang, (*wish.input, *wish.documents))
         self._warn_of_control_tokens()
         self._own_models = models is None
         self._models = models or Speakers(wish.effort, note)
         self.speakers: dict[str, Speaker] = {}
 
-    def _given(self) -> tuple[tuple[str, ...], Iterable[Seed]]:
-        """Where the seeds come from, and the seeds: a list, or prompts that are read as they are needed."""
-        wish, name = self.wish, self.kind.name
-        if self.kind.takes == "prompts":
-            if wish.seeds:
-                raise UsageError(f"--seeds {wish.seeds[0]}: {name} works on prompts; give them as --input")
-            if not wish.input:
-                raise UsageError(f"{name} works on prompts: give --input FILE|RUN")
-            inputs = Inputs(wish.input)
-            self._scan = inputs.scan()
-            return wish.input, inputs
-        if wish.input:
-            raise UsageError(f"--input {wish.input[0]}: {name} works on seeds; give them as --seeds")
-        paths = tuple(map(_known, wish.seeds or ("zh" if wish.lang == "zh" else "en",)))
-        return paths, read_seeds(paths)
-
     def _check_prompts(self, path: Path) -> None:
         if not path.is_dir():
             raise UsageError(f"--prompts {path}: no such folder")
-        names = [f"{self.kind.name}/{part}" for part in self.kind.templates]
+        names = self.kind.template_names().values()
         wanted = [f"{name}{end}" for name in names for end in (f".{self.lang}.jinja", ".jinja")]
         if not any((path / name).is_file() for name in wanted):
             raise UsageError(f"--prompts {path}: holds none of {', '.join(wanted[:4])} (synthgen prompts copy)")
@@ -148,7 +138,7 @@ class Session:
     def _warn_of_control_tokens(self) -> None:
         """Servers read what looks like a chat frame as one, wherever it stands; the text is sent as it is."""
         if self._scan is not None:
-            number, where, what = self._scan.marked, self._scan.first_marked, "prompts"
+            number, where, what = self._scan.marked, self._scan.first_marked, self._given.what
         else:
             marked = [s.where for s in self.seeds if "<|im_" in "".join(map(str, s.fields.values()))]
             number, where, what = len(marked), marked[0] if marked else "", "seeds"
@@ -172,6 +162,9 @@ class Session:
         self._against = _digest_of_all(self._novel_against())
         for line in self.recipe.notes:
             self._note(line)
+        if self.kind.rubrics and self.speakers.get("judge", speaker).model == speaker.model:
+            said = f"{speaker.model} judges its own answers, and models favour what they wrote themselves"
+            self._note(f"{said}; --judge-model names another judge")
         if self.kind.grows and any(spec.batch for spec in self.wish.models.values()):
             self._note(f"{self.kind.name} grows its own pool: no batch can hold more than {LAST_LAG} of its tasks")
 
@@ -205,7 +198,7 @@ class Session:
             about = About(
                 self.kind.name, self.lang, self.count, self.formats,
                 {role: s.model for role, s in self.speakers.items()},
-                [Path(p).name for p in self._paths], shlex.join(self.wish.command), self._former,
+                [Path(p).name for p in self._given.paths], shlex.join(self.wish.command), self._former,
             )  # fmt: skip
             seconds = time.monotonic() - began  # the folder is still ours while its files are written
             if ending.code in (130, 143) and conveyor.board.accepted > MOST_ROWS_AT_AN_INTERRUPT:
@@ -224,17 +217,24 @@ class Session:
 
     def work(self, accepted: int, decided: int) -> Work:
         """What is left after so many accepted samples and decided tasks."""
-        tasks: int | None = None
-        if self._scan is not None:
-            tasks = self._scan.rows
-        elif not self.kind.endless:
-            tasks = sum(1 for _ in islice(self.recipe.rounds(self.seeds, Grown(), Random(0)), MOST_TASKS_COUNTED))
+        tasks = self._tasks
+        # A document that is not used is a task that asks nothing: those that are left are taken to have their share.
+        asking = (tasks - self._given.unread) / tasks if tasks else 1.0
         return Work(
             self.recipe, self.seeds, self.wish.seed, self.speakers, self.wish.prices, self.out,
             None if self.count is None else max(0, self.count - accepted),
-            None if tasks is None else max(0, tasks - decided),
-            0 if tasks is None else decided,
+            None if tasks is None else ceil(max(0, tasks - decided) * asking),
+            0 if tasks is None else int(decided * asking),
         )  # fmt: skip
+
+    @cached_property
+    def _tasks(self) -> int | None:
+        """How many tasks there are, where there is an end: of a document as many as it has chunks."""
+        if isinstance(self._scan, Scan):
+            return self._scan.rows
+        if self.kind.endless:
+            return None
+        return sum(1 for _ in islice(self.recipe.rounds(self.seeds, Grown(), Random(0)), MOST_TASKS_COUNTED))
 
     async def foresee(self) -> tuple[list[Asked], Estimate | None]:
         """The requests of the first task, and what is left to do in this folder; asks and writes nothing."""
@@ -292,7 +292,7 @@ class Session:
                 "prompts": {part: t.digest for part, t in self.recipe.prompts.items()},
                 "sampling": _given(self.recipe.sampling),
             },
-            self._scan.rows if self._scan else None,
+            self._tasks if self._scan else None,
         )
         conveyor = Conveyor(self.recipe, self.seeds, seen, asking, plan)
         conveyor.resume()
@@ -307,14 +307,15 @@ class Session:
         now = json.loads(json.dumps(identity))  # tuples are lists in what is stored
         if self._grown(before.get("seeds"), rows):
             before["seeds"] = now["seeds"]
-        words = {"seeds": "prompts" if self._scan else "seeds"}
+        words = {"seeds": self._given.what}
         return [words.get(k, k.replace("_", " ")) for k in sorted(now) if before.get(k) != now[k]]
 
     def _grown(self, digest: str | None, rows: int | None) -> bool:
         """Whether the inputs are those of an earlier command with more at the end: its decisions hold."""
         if self._scan is None or rows is None or rows >= self._scan.rows or self._scan.digest == digest:
             return False
-        return Inputs(self.wish.input).scan(first=rows).digest_of_first == digest
+        assert isinstance(self.seeds, Inputs | Documents)
+        return self.seeds.scan(first=rows).digest_of_first == digest
 
     def _seen(self) -> Seen:
         """What a new instruction is compared with from the start: seeds, and earlier runs or files."""
@@ -359,8 +360,9 @@ class Session:
         return {
             **self._identity(),
             "count": self.count,
-            "input": list(self.wish.input),
+            "input": [*self.wish.input, *self.wish.documents],
             "formats": list(self.formats),
+            "figures": list(self.kind.figures),
             "servers": servers,
             "prices": {role: price.as_dict() for role, price in self.wish.prices.items()},
             "python": platform.python_version(),
@@ -371,11 +373,6 @@ class Session:
 
 def _given(sampling: SamplingParams) -> dict[str, Any]:
     return {k: v for k, v in asdict(sampling).items() if v not in (None, ())}
-
-
-def _known(path: str) -> str:
-    """`en` and `zh` are the built-in seeds, unless such a file is there."""
-    return str(folder("seeds") / path) if path in ("en", "zh") and not Path(path).exists() else path
 
 
 def _digest_of_all(pairs: Iterable[tuple[str, str]]) -> str:

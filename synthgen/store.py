@@ -181,6 +181,12 @@ class Store:
         accepted, last = next(((n, place + 1) for reason, n, place in rows if reason is None), (0, 0))
         return accepted, Counter({reason: n for reason, n, _ in rows if reason is not None}), last
 
+    def places(self, reason_start: str, *, since: int) -> int:
+        """Tasks from a place on whose samples were rejected for a reason that begins so."""
+        counted = "select count(distinct place) from sample where place >= ? and substr(reason, 1, ?) = ?"
+        found = self._reader.execute(counted, (since, len(reason_start), reason_start)).fetchone()
+        return int(found[0])
+
     def failures(self) -> list[tuple[str, str, int]]:
         """(task, error, attempts), in task order."""
         return failures(self._reader)

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+# The field of a seed that could not be used: (reason, detail). Such a document is a task that asks nothing.
+UNREAD = "unread"
+UNREAD_REASON = "document: "
+
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
@@ -143,6 +147,11 @@ class Rejection:
     reason: str
     detail: str = ""
     sample: Sample | None = None
+
+    @property
+    def unread(self) -> bool:
+        """Whether nothing was asked: a document that is not used says nothing of what the recipe yields."""
+        return self.reason.startswith(UNREAD_REASON)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,10 @@
 
 `async with FakeServer() as server: ... server.base_url`, or `python -m tests.fake_server --port 0`, which prints its
 base URL as the first line. What it was asked is at GET /_log. It knows the forms that the built-in prompts ask for.
+
+`script` may be a JSON file of rules, tried in order before those forms: `[{"match": REGEX, "answer": TEXT}, ...]`. A
+prompt that a regex is found in (dot matches newlines) is answered with the text, whose \\g<1> are the regex's groups; a
+list of texts is chosen from by the request's bytes; "finish" gives another finish_reason.
 """
 
 from __future__ import annotations
@@ -10,9 +14,12 @@ import argparse
 import asyncio
 import contextlib
 import hashlib
+import json
 import re
 import time
 from collections import Counter, deque
+from functools import cache
+from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Any
@@ -276,7 +283,7 @@ def tokens(text: str) -> int:
 def completion(body: dict[str, Any], chance: int, script: str) -> dict[str, Any]:
     """A whole answer: text by the prompt's form, cut at stop strings and at max_tokens."""
     prompt = _prompt(body)
-    text, finish = write(prompt, Random(chance), script), "stop"
+    text, finish = scripted(prompt, chance, script) or (write(prompt, Random(chance), script), "stop")
     found = [at for at in (text.find(stop) for stop in body.get("stop") or ()) if at >= 0]
     if found:
         text = text[: min(found)]
@@ -291,6 +298,76 @@ def completion(body: dict[str, Any], chance: int, script: str) -> dict[str, Any]
         choice["text"] = text
     usage = {"prompt_tokens": used, "completion_tokens": made, "total_tokens": used + made}
     return {"id": f"cmpl-{chance:x}", "model": body["model"], "choices": [choice], "usage": usage}
+
+
+def scripted(prompt: str, chance: int, script: str) -> tuple[str, str] | None:
+    """(text, finish reason) by the rules of a script file; None where none of them fits."""
+    for rule in _rules(script) if script.endswith(".json") else ():
+        found = re.search(rule["match"], prompt, re.DOTALL)
+        if found:
+            answers = rule["answer"] if isinstance(rule["answer"], list) else [rule["answer"]]
+            answer = answers[chance % len(answers)]
+            return found.expand(answer), rule.get("finish", "stop")
+    return None
+
+
+@cache
+def _rules(path: str) -> list[dict[str, Any]]:
+    rules: list[dict[str, Any]] = json.loads(Path(path).read_text(encoding="utf-8"))
+    return rules
+
+
+_TEXT = re.compile(r"<(text|question|reference)>\n(.*?)\n</\1>", re.DOTALL)
+_SENTENCE = re.compile(r"[^.。!?！？]+[.。!?！？]*\s*")
+
+
+def reformulate(prompt: str, rng: Random, words: Words) -> str | None:
+    """Pairs, rewrites and verdicts as those prompts ask for them, now and then at fault; None to any other prompt."""
+    if '"audience_1"' in prompt or "audience_1" in prompt.rpartition("</text>")[2]:
+        return _pairs(prompt, rng, words)
+    if "<genre>" in prompt:
+        source = [text for _, text in _TEXT.findall(prompt)][-1]
+        said = [one for one in _SENTENCE.findall(source) if rng.random() > 0.15]
+        rng.shuffle(said)
+        said = said[: 1 + int(len(said) * rng.uniform(0.5, 1))]
+        chance = rng.random()
+        if chance < 0.04:
+            return words.answer()
+        if chance < 0.06:
+            return source
+        text = "".join(f"{one.rstrip()}{words.gap}{words.sentence()}{words.gap}" for one in said).strip()
+        return f"{words.pick('lead')}\n\n{text}" if chance < 0.2 else text
+    if '{"analysis"' in prompt:
+        score = rng.choice((2, 3, 3, 4, 4, 4, 4, 5, 5, 5))
+        if rng.random() < 0.04:
+            return words.sentence()
+        return orjson.dumps(
+            {
+                "analysis": words.sentence(),
+                "score": score,
+                "contradicts": "yes" if rng.random() < 0.05 else "no",
+                "fits": "no" if rng.random() < 0.08 else "yes",
+            }
+        ).decode()
+    return None
+
+
+def _pairs(prompt: str, rng: Random, words: Words) -> str:
+    count = max(int(n) for n in re.findall(r"audience_(\d+)", prompt))
+    chance = rng.random()
+    if chance < 0.03:
+        return words.sentence()
+    if chance < 0.06:
+        count -= 1
+    found: dict[str, str] = {}
+    for n in range(1, count + 1):
+        visual = words.pick("visual") if chance > 0.98 and n == 1 else ""
+        found[f"audience_{n}"] = (
+            words.fill("{who}{of}{thing}") + words.colon + words.sentence() + words.gap + words.sentence()
+        )
+        found[f"genre_{n}"] = (visual or words.fill("{tone}{of}{form}")) + words.colon + words.sentence()
+    text = orjson.dumps(found, option=orjson.OPT_INDENT_2).decode()
+    return f"```json\n{text}\n```" if chance < 0.5 else text
 
 
 # What the prompts in prompts/*/*.jinja ask for, told by their first line and their last.
@@ -314,6 +391,8 @@ def write(prompt: str, rng: Random, script: str = "alpaca") -> str:
     if re.search("of the last task, as input and output|请为最后一个任务写", first):
         given = "" if rng.random() < 0.4 else f"{words.input} {words.sentence()}\n"
         return f"{given}{words.output} {words.answer()}"
+    if (told := reformulate(prompt, rng, words)) is not None:
+        return told
     asked = _RANGE.search(last)
     if not asked and script == "echo":
         return words.sentence()
@@ -332,6 +411,7 @@ class Words:
         self.lists = _LISTS[table]
         self.rng = rng
         self.instruction, self.input, self.output, self.none, self.label = self.lists["names"]
+        self.gap, self.colon = (" ", ": ") if self.lists is _LISTS[_EN] else ("", "：")
 
     def fill(self, frame: str) -> str:
         """The frame with each {slot} drawn from the list of that name; what is drawn may have slots of its own."""
@@ -375,6 +455,9 @@ no: No
 maybe: Perhaps
 gap: \u0020
 refusal: Sorry, I cannot help with that.
+lead: Here is the rewritten text:|Sure! Here is the article for these readers:
+visual: Comic strip|Picture book|Short video
+of: \u0020
 labels: Positive/Negative|True/False|Formal/Casual|Urgent/Not urgent
 repeated: Give three tips for staying healthy during a long winter.|Translate the proverb into plain modern language.
 unfit: Draw a picture of a lighthouse at night.|Go to the nearest shop and buy some bread.|Sing.
@@ -412,6 +495,9 @@ no: 否
 maybe: 也许吧
 gap:
 refusal: 抱歉，这件事我无法完成。
+lead: 以下是改写后的文本：|好的，这是为这些读者写的版本。
+visual: 漫画|绘本|短视频
+of: 的
 labels: 正面/负面|正确/错误|正式/随意|紧急/不紧急
 repeated: 说出三种保持身体健康的好办法。|请解释一下什么是光合作用。|太阳系里哪颗行星最大？
 unfit: 请画一张灯塔的图片。|打开这个链接并总结内容。|唱。
@@ -455,7 +541,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.fake_server", description=__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--model", default="fake")
-    parser.add_argument("--script", choices=("alpaca", "self-instruct", "echo"), default="alpaca")
+    parser.add_argument("--script", default="alpaca", help="alpaca, self-instruct, echo, or a JSON file of rules")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds an answer")
     parser.add_argument("--context-tokens", type=int, default=8192)
     parser.add_argument("--owned-by", default="vllm")

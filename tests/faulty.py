@@ -70,7 +70,7 @@ def synthgen(*args: str | Path, cwd: Path, **env: str) -> Done:
 class Faulty:
     """A server whose answers are a function of the request's bytes, except where `twist(number)` gives one.
 
-    A test sets `twist`, `models`, `listing` or `hangs`, and calls `reset` before.
+    A test sets `twist`, `models`, `listing`, `script` or `hangs`, and calls `reset` before.
     """
 
     def __init__(self) -> None:
@@ -82,6 +82,7 @@ class Faulty:
         self.listing: web.Response | None = None
         self.twist: Callable[[int], web.Response | None] = lambda number: None
         self.hangs = False
+        self.script = "alpaca"  # see fake_server
         self.asked = 0
         self.bodies: list[dict[str, Any]] = []
 
@@ -101,7 +102,7 @@ class Faulty:
         if self.hangs:
             await asyncio.sleep(3600)
         chance = int.from_bytes(hashlib.blake2b(raw, digest_size=16).digest(), "big")
-        return twisted or web.json_response(completion(self.bodies[-1], chance, "alpaca"))
+        return twisted or web.json_response(completion(self.bodies[-1], chance, self.script))
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=1 << 26)

@@ -30,7 +30,17 @@ COUNT = 120
 IN_FLIGHT = 16
 DELAY_SECONDS = 0.1
 # One new task a request, so that the samples take 150 requests and not ten.
-RECIPES = {"alpaca": ("--set", "listed=4"), "self-instruct": ()}
+DOCUMENTS = ROOT / "examples" / "documents"
+RECIPES = {
+    "alpaca": ("--set", "listed=4"),
+    "self-instruct": (),
+    "reformulate": (
+        *("--documents", str(DOCUMENTS / "en"), "--documents", str(DOCUMENTS / "zh"), "--lang", "en"),
+        *("--set", "chunk_tokens=64", "--set", "as=instruction"),
+    ),
+}
+# Requests after which some tasks have ended and not all.
+AFTER = {"alpaca": 40, "self-instruct": 100, "reformulate": 300}
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,9 +264,7 @@ def test_a_signal_ends_a_run_whole(
     tmp_path: Path,
 ) -> None:
     with serving("--delay", "0.2") as server:
-        ended, said, seconds = _signalled(
-            command(recipe, server, tmp_path), server, number, 40 if recipe == "alpaca" else 100
-        )
+        ended, said, seconds = _signalled(command(recipe, server, tmp_path), server, number, AFTER[recipe])
         assert ended == code, said
         assert "the same command continues" in said
         assert "Traceback" not in said

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from command import environment, synthgen
 from test_embedded_recipes import CASES, check_dataset
+from test_embedded_reformulate import FILES, check_waterfall, command
 from vllm_server import NAME, Server
 
 
@@ -27,6 +28,20 @@ def test_a_real_server_fills_a_dataset(recipe: str, lang: str, vllm_url: str, tm
     assert again.returncode == 0, again.stderr
     result = json.loads(again.stdout.splitlines()[-1])
     assert result["accepted"] == 50
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+@pytest.mark.parametrize(("pairs", "number"), [("generated", 5), ("library:2", 2)])
+def test_a_real_server_rewrites_documents(lang: str, pairs: str, number: int, vllm_url: str, tmp_path: Path) -> None:
+    args = (*command(lang, pairs, "run"), "--base-url", f"{vllm_url}/v1", "--concurrency", "16")
+    done = synthgen(*args, cwd=tmp_path, timeout=900)
+    assert done.returncode in (0, 5, 7), done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    check_waterfall(tmp_path / "run", said, number)
+    before = {name: (tmp_path / "run" / name).read_bytes() for name in FILES}
+    again = synthgen(*args, cwd=tmp_path, timeout=900)
+    assert again.returncode == done.returncode, again.stderr
+    assert {name: (tmp_path / "run" / name).read_bytes() for name in FILES} == before
 
 
 def test_a_wrong_model_name_is_refused_with_what_is_served(vllm_url: str, tmp_path: Path) -> None:

@@ -47,6 +47,12 @@ _OPTIONS = (
         help="jsonl, json, csv (or .gz), parquet, a folder, hf:owner/name; repeatable.",
     ),
     click.option(
+        "--documents",
+        multiple=True,
+        metavar="PATH",
+        help="txt, md, html, rows with `text`, a folder, hf:owner/name; repeatable.",
+    ),
+    click.option(
         "--input",
         "input_",
         multiple=True,
@@ -162,6 +168,7 @@ def wish(recipe: str, given: dict[str, Any]) -> Wish:
         count=given["count"],
         seeds=given["seeds"],
         input=given["input_"],
+        documents=given["documents"],
         lang=given["lang"],
         models=models,
         values=_knobs(given["knobs"]),

@@ -92,7 +92,7 @@ def show(path: Path, number: int, rejected: bool, reason: str | None, json_: boo
     """
     from itertools import islice
 
-    from synthgen import bodies, output, report
+    from synthgen import bodies, output, showing
     from synthgen.errors import UsageError
     from synthgen.formats import SampleReader
     from synthgen.rows import nearest_path
@@ -102,7 +102,7 @@ def show(path: Path, number: int, rejected: bool, reason: str | None, json_: boo
     pairs = None if rejected or output.is_run(path) else _pairs(path)
     if pairs is not None:
         found = list(islice((row for row in pairs if reason in (None, row.get("level"), row.get("by"))), number))
-        as_json({"pairs": found}) if json_ else report.print_pairs(found)
+        as_json({"pairs": found}) if json_ else showing.print_pairs(found)
         return
     if rejected or reason:
         if not output.is_run(path):
@@ -120,7 +120,7 @@ def show(path: Path, number: int, rejected: bool, reason: str | None, json_: boo
     if json_:
         as_json({"samples": rows})
     else:
-        report.print_samples(rows)
+        showing.print_samples(rows)
 
 
 def _pairs(path: Path) -> Iterator[dict[str, Any]] | None:

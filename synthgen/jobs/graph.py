@@ -65,4 +65,4 @@ def _places(step: Step) -> Sequence[str]:
     """What lies on the disk and is read."""
     if isinstance(step, MixStep):
         return [part.source.place for part in step.parts] + list(step.against)
-    return [*step.wish.input, *step.wish.seeds, *map(str, step.wish.novel_against)]
+    return [*step.wish.input, *step.wish.documents, *step.wish.seeds, *map(str, step.wish.novel_against)]

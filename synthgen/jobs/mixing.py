@@ -6,7 +6,6 @@ import hashlib
 import json
 import shlex
 import sqlite3
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,9 +26,10 @@ from synthgen.dedup.greedy import EXACT, WINDOW, Greedy, Texts, in_order, opened
 from synthgen.errors import SynthgenError, UsageError
 from synthgen.filters import parts
 from synthgen.finish import About, finish
-from synthgen.formats import SampleReader, open_format
+from synthgen.formats import open_format
 from synthgen.formats.write import write_samples
 from synthgen.jobs.plan import MixStep, Part
+from synthgen.jobs.sources import Reading, reading
 from synthgen.report import Summary
 from synthgen.run import Ending
 from synthgen.store import Decision, Store, explain
@@ -80,7 +80,7 @@ class Mixing:
     stopped: bool = False
     looked_at: int = 0
     rows: int | None = None
-    _readings: dict[str, SampleReader] = field(default_factory=dict)  # of the sources that are no runs
+    _readings: dict[str, Reading] = field(default_factory=dict)  # of the sources that are no runs
 
     def stop(self) -> None:
         self.stopped = True
@@ -97,12 +97,10 @@ class Mixing:
         step = self.step
         benchmarks = Benchmarks(step.against)
         places = [part.source.place for part in step.parts]
-        self._readings = {
-            place: SampleReader(place, most=sys.maxsize) for place in places if not output.is_run(Path(place))
-        }
+        self._readings = {place: reading(place) for place in places if not output.is_run(Path(place))}
         drawn = [_draw(part, step, self._read) for part in step.parts]
         self.rows = sum(len(one.order) for one in drawn)
-        for line in (line for reading in self._readings.values() for line in reading.lines()):
+        for line in (line for one in self._readings.values() for line in one.lines()):
             self.note(line)
         store = Store(step.folder)
         for left in step.folder.glob(".*.tmp"):  # what a killed process was writing; the lock is ours now
@@ -132,8 +130,8 @@ class Mixing:
         return self._ending(summary), summary, done
 
     def _read(self, part: Part) -> Iterator[Sample]:
-        reading = self._readings.get(part.source.place)
-        for sample in output.samples_of(Path(part.source.place))() if reading is None else reading:
+        rows = self._readings.get(part.source.place)
+        for sample in output.samples_of(Path(part.source.place))() if rows is None else rows:
             if self.stopped:
                 raise StoppedError("interrupted; the same command continues")
             yield sample
@@ -155,7 +153,7 @@ class Mixing:
             kept = [[row for row in one.taken if (n, row) not in verdicts] for n, one in enumerate(drawn)]
             for source, row in _surplus(drawn, kept, self.step.count):
                 verdicts[source, row] = (output.SURPLUS, "")
-        unread = [fault for reading in self._readings.values() for fault in reading.first]
+        unread = [fault for one in self._readings.values() for fault in one.first]
         for place, fault in enumerate(unread):  # first: a count that is reached ends the dataset
             store.decide(fault.where, [Decision(UNREADABLE, dump(None, fault.message))], [], place + 1)
         for place, (source, row, sample) in enumerate(self._drawn_samples(drawn), start=len(unread)):
@@ -189,7 +187,7 @@ class Mixing:
                     "drawn": len(d.order),
                     "share": str(d.part.share),
                     "most": d.part.most,
-                    "unread": reading.unread if (reading := self._readings.get(d.part.source.place)) else 0,
+                    "unread": one.unread if (one := self._readings.get(d.part.source.place)) else 0,
                 }
                 for d in drawn
             },

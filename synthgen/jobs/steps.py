@@ -17,10 +17,12 @@ from synthgen.backends import ModelSpec, open_backends
 from synthgen.cleaning.benchmarks import places, questions
 from synthgen.cleaning.copying import identity
 from synthgen.dedup.greedy import EXACT, METHODS, SEMANTIC
+from synthgen.documents import holds_documents
 from synthgen.errors import SynthgenError, UsageError
-from synthgen.formats import SampleReader, open_format
+from synthgen.formats import open_format
 from synthgen.formats.containers import check_name
 from synthgen.jobs.plan import EMBEDDING, MixStep, Model, Options, Part, RecipeStep, Source
+from synthgen.jobs.sources import reading
 from synthgen.jobs.tree import Faults, Value, known_pairs, near
 from synthgen.jobs.values import number, text, texts
 from synthgen.recipe import Recipe, Setting
@@ -164,8 +166,9 @@ def _check_option(key: str, word: str, wish: Wish, kind: type[Recipe]) -> None:
 
 def _check_wish(wish: Wish, kind: type[Recipe], waits: bool) -> None:
     """All that `generate` would say before it asks; what reads a step that is still to come shows its knobs only."""
-    if wish.input and kind.takes != "prompts":
-        raise UsageError(f"{kind.name} works on seeds, not on input; give it seeds, or another recipe")
+    if wish.input and "prompts" not in kind.takes:
+        what = " or ".join(kind.takes)
+        raise UsageError(f"{kind.name} works on {what}, not on input; give it {what}, or another recipe")
     if waits:
         folders = (*wish.prompts, *recipes.prompts_beside(wish.recipe))
         kind(Setting("en" if wish.lang == "auto" else wish.lang, prompts=folders, values=wish.values))
@@ -206,7 +209,8 @@ def _source(word: str, line: int, key: str, names: Sequence[str], state: Reading
         state.faults.add(line, f"{key}: {word!r} is neither a step of this job nor a run nor a file{hint}")
         return None
     try:
-        row_files(path)
+        if key != "mix" or not holds_documents(path):
+            row_files(path)
     except UsageError as error:
         state.faults.add(line, f"{key}: {error}")
         return None
@@ -298,7 +302,7 @@ def _holds_samples(source: Source, line: int, faults: Faults) -> bool:
     path = Path(source.place)
     try:
         if source.step is None and not source.place.startswith("hf:"):
-            samples = output.samples_of(path)() if output.is_run(path) else SampleReader(path)
+            samples = output.samples_of(path)() if output.is_run(path) else reading(source.place)
             for number, sample in enumerate(samples, 1):
                 if sample.text is None and not any(m.role == "assistant" for m in sample.messages):
                     faults.add(line, f"mix: {path}: row {number} has no answer; a mix takes samples, not prompts")

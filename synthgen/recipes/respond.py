@@ -16,7 +16,7 @@ class Respond(Recipe):
     name = "respond"
     summary = "answers to given prompts (--input), one sample a prompt"
     source = "plain distillation of a model's answers"
-    takes = "prompts"
+    takes = ("prompts",)
     unlike_seeds = False
     several = True
 
