@@ -108,7 +108,9 @@ def test_the_commands_for_your_own_server_run(fake: str, tmp_path: Path) -> None
         json.dumps({"instruction": "请写出三种常见的水果", "output": "苹果、香蕉、葡萄"}, ensure_ascii=False) + "\n",
         encoding="utf-8",
     )
+    shutil.copytree(ROOT / "examples" / "documents", tmp_path / "docs")
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "Name a river."}\n{"question": "How old is the sun?"}\n')
+    (tmp_path / "问题.jsonl").write_text('{"prompt": "什么是大模型？"}\n', encoding="utf-8")
     base = fake if fake.endswith("/v1") else f"{fake}/v1"
     ran = 0
     for line in commands(""):
@@ -125,6 +127,7 @@ def test_the_example_recipe_is_written_tested_and_run(fake: str, tmp_path: Path)
         (tmp_path / name).write_text(body, encoding="utf-8")
     assert len((tmp_path / "paraphrase.py").read_text().splitlines()) <= 40
     shell(f"{shlex.quote(sys.executable)} -m pytest -q -p no:cacheprovider test_paraphrase.py", tmp_path)
+    (tmp_path / "问题.jsonl").write_text('{"prompt": "什么是大模型？"}\n', encoding="utf-8")
     base = fake if fake.endswith("/v1") else f"{fake}/v1"
     (line,) = [c for c in commands("") if "paraphrase" in c]
     shell(f"{_with(base, line)} --count 12", tmp_path)
