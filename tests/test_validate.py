@@ -235,6 +235,15 @@ def test_a_key_twice_is_found_however_the_colons_stand(tmp_path: Path, row: str,
     assert ("duplicate-key" in [one.rule.name for one in found]) is twice
 
 
+def test_a_column_without_a_name_is_one_like_others(tmp_path: Path) -> None:
+    rows = [{"text": "t", "": {"day": "2024-01-31"}}, {"text": "t", "": {"on": "2024-01-31"}}]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    found: list[Finding] = []
+    Validation([str(path)], found.append).run()
+    assert [one.rule.name for one in found] == ["free-keys"]
+
+
 def test_a_row_that_breaks_a_rule_twice_is_told_once(tmp_path: Path) -> None:
     one, found = check(tmp_path / "a.jsonl", [said(Q, A), said(("user", "q"), ("assistant", "a"))])
     assert [finding.what for finding in found] == ["turn 1 is from 'user' (and 1 more)"]

@@ -174,7 +174,13 @@ def test_a_file_of_which_no_line_is_json_may_hold_rows_all_the_same(tmp_path: Pa
     data = b"".join(json.dumps(row).encode() + b",\n" for row in rows)
     made, repairs = fixed(tmp_path / "a.jsonl", data)
     assert made == [{"instruction": "i", "output": "o", "input": ""}, {**rows[1]}]
-    assert [one.where for one in repairs] == [f"{tmp_path}/a.jsonl:{line}" for line in (1, 1, 2, 2)]
+    assert [one.where for one in repairs] == [f"{tmp_path}/a.jsonl:{line}" for line in (1, 1, 1, 2, 2)]
+
+
+def test_input_is_written_where_only_a_row_that_is_left_out_had_it(tmp_path: Path) -> None:
+    rows = [{"instruction": "q", "output": "a", "kto": True}, {"instruction": "q", "input": "", "kto_tag": True}]
+    made, _ = fixed(tmp_path / "a.jsonl", b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+    assert made == [{"instruction": "q", "input": "", "output": "a", "kto": True}]
 
 
 def test_an_unknown_kind_is_not_touched(tmp_path: Path) -> None:

@@ -96,7 +96,8 @@ class Columns:
 
     def _learn(self, node: _Node, value: Mapping[str, Any], shape: _Shape, late: bool) -> tuple[str, ...]:
         """A set of keys and types that was not here before."""
-        if node.path and node.shapes and not node.free and value.keys() != node.children.keys():
+        is_row = node is self._root  # a column may be called ""
+        if not is_row and node.shapes and not node.free and value.keys() != node.children.keys():
             if not late or value.keys() <= node.children.keys():
                 self._tell(node, "free-keys", f"{node.path} has other keys from row to row")
             node.free = True
@@ -106,14 +107,14 @@ class Columns:
             child = node.children.get(key)
             if child is None:
                 if len(node.children) >= _MOST_KEYS:
-                    node.closed = bool(node.path)
+                    node.closed = not is_row
                     continue
-                child = node.children[key] = _Node(f"{node.path}.{key}" if node.path else key)
+                child = node.children[key] = _Node(key if is_row else f"{node.path}.{key}")
                 if late and (node.shapes or node.types):
                     self._tell(node, "late-key", f"{child.path} first appears after {FIRST_BYTES >> 20} MB")
                     child.types.add(_NULL)
                     child.types.add(type(inner))
-                elif not node.path and (not self._read or key in self._read):
+                elif is_row and (not self._read or key in self._read):
                     self._dates.append(key)
             if type(inner) not in child.types:
                 self._meet(child, type(inner), late)

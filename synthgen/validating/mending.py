@@ -49,6 +49,11 @@ def mended(row: Mapping[str, Any], kind: Kind, tell: Tell) -> dict[str, Any]:
         _with_turns(made, tell)
     if isinstance(made.get("input"), dict):
         made["input"] = {**made["input"], "messages": _each(made["input"].get("messages"), _message, tell)}
+    if kind.name.endswith("alpaca") and "instruction" in made and "input" not in made:
+        tell('input is now "", was missing')
+        made = {
+            one: made.get(one, "") for name in made for one in ([name, "input"] if name == "instruction" else [name])
+        }
     return made
 
 
