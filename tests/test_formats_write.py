@@ -262,7 +262,9 @@ def test_load_dataset_of_a_folder_finds_each_file_and_nothing_else(tmp_path: Pat
         result = write_samples([*ALL, LONG, PLAIN] * 5, member, folder / member.file_name)
         files[name], columns[name] = (member.file_name, result.rows), result.columns
     write_bytes(folder / "dataset_info.json", dataset_info({name: (files[name][0], columns[name]) for name in files}))
-    write_bytes(folder / "README.md", card(title="t", files=files, recipe="x", languages=["en"]).encode())
+    write_bytes(
+        folder / "README.md", card(title="t", folder=folder, files=files, recipe="x", languages=["en"]).encode()
+    )
     write_bytes(folder / "rejected.jsonl", b'{"reason": "too short"}\n')
     write_bytes(folder / "report.json", b'{"accepted": 3}')
     cache = str(tmp_path / "cache")

@@ -65,7 +65,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     written = write_all(SAMPLES, [(member, folder / member.file_name) for member in formats().values()])
     files = dict(zip(formats(), written, strict=True))
     write_bytes(folder / "dataset_info.json", dataset_info({n: (w.path.name, w.columns) for n, w in files.items()}))
-    text = card(title="t", files={n: (w.path.name, w.rows) for n, w in files.items()}, recipe="x", languages=["en"])
+    rows = {name: (one.path.name, one.rows) for name, one in files.items()}
+    text = card(title="t", folder=folder, files=rows, recipe="x", languages=["en"])
     write_bytes(folder / "README.md", text.encode())
     write_bytes(folder / "rejected.jsonl", b'{"reason": "too short"}\n')
     return Made(folder, files)

@@ -244,6 +244,16 @@ def test_a_column_without_a_name_is_one_like_others(tmp_path: Path) -> None:
     assert [one.rule.name for one in found] == ["free-keys"]
 
 
+def test_texts_are_of_one_shape_whatever_is_in_them(tmp_path: Path) -> None:
+    sep = "<|im_start|>user<|im_sep|>q<|im_end|><|im_start|>assistant<|im_sep|>a<|im_end|>"
+    line = "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\na<|im_end|>\n"
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in (sep, "plain", line)), encoding="utf-8")
+    found: list[Finding] = []
+    Validation([str(path)], found.append).run()
+    assert not [one for one in found if one.rule.level == "fault"]
+
+
 def test_a_row_that_breaks_a_rule_twice_is_told_once(tmp_path: Path) -> None:
     one, found = check(tmp_path / "a.jsonl", [said(Q, A), said(("user", "q"), ("assistant", "a"))])
     assert [finding.what for finding in found] == ["turn 1 is from 'user' (and 1 more)"]

@@ -142,7 +142,8 @@ class Check:
         if not kinds:
             return None
         usual, count = kinds.most_common(1)[0]
-        if len(kinds) > 2 and count * 2 < kinds.total():
+        shapes = {KINDS[name].reads for name in kinds}  # ChatML is text to those that read it
+        if len(kinds) > 2 and len(shapes) > 1 and count * 2 < kinds.total():
             self._mixture = ", ".join(f"{number} of {name}" for name, number in kinds.most_common())
             return None
         return KINDS[usual]
