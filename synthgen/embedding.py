@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synthgen.backends import ModelSpec, open_backends
 from synthgen.backends.embeddings import MOST_TEXTS, encode
@@ -265,6 +265,7 @@ class Embedding:
     def __init__(self, wish: EmbeddingWish, note: Callable[[str], None]) -> None:
         self.embedder = Embedder(wish, note)
         self._runner = asyncio.Runner()
+        self._runner.get_loop().set_exception_handler(_told_elsewhere)
 
     def __enter__(self) -> Embedding:
         return self
@@ -291,6 +292,12 @@ class Embedding:
     def open(self) -> None:
         """As `Embedder.open`."""
         self._runner.run(self.embedder.open())
+
+
+def _told_elsewhere(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A signal in the step of a task leaves the loop and is that task's result too, which nobody asks for."""
+    if not isinstance(context.get("exception"), SystemExit | KeyboardInterrupt):
+        loop.default_exception_handler(context)
 
 
 async def _first(tasks: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sqlite3
@@ -360,3 +361,18 @@ def test_payloads_that_are_none(payload: dict[str, Any], error: type[SynthgenErr
     with pytest.raises(error) as raised:
         decode(payload, 2)
     assert type(raised.value) is error
+
+
+def test_a_signal_in_the_step_of_a_task_is_told_once(wish: Wish, caplog: pytest.LogCaptureFixture) -> None:
+    async def step() -> None:
+        sys.exit(143)
+
+    async def vectors(texts: Sequence[str]) -> Any:
+        await asyncio.wait([asyncio.create_task(step())])
+
+    embedding = Embedding(wish(), print)
+    embedding.embedder.vectors = vectors  # type: ignore[method-assign]
+    with pytest.raises(SystemExit), embedding:
+        embedding(["a"])
+    gc.collect()  # when asyncio tells of what nobody asked for
+    assert not caplog.records
