@@ -89,7 +89,10 @@ def test_answers_of_no_use_are_rejected_and_the_run_goes_on(tmp_path: Path, serv
 def test_a_model_that_never_says_anything_ends_the_run(tmp_path: Path, server: Faulty, recipe: str) -> None:
     server.twist = lambda number: said("")
     done = synthgen("generate", recipe, "--base-url", server.base_url, "--out", "run", cwd=tmp_path)
-    assert "no sample accepted in the last 200 tasks (200 parse); the model does not write what the prompt asks for" in done.error(7)
+    assert (
+        "no sample accepted in the last 200 tasks (200 parse); the model does not write what the prompt asks for"
+        in done.error(7)
+    )
     assert len(rows(tmp_path / "run" / "rejected.jsonl")) == 200
     assert [(tmp_path / "run" / name).read_bytes() for name in DATA if name != "rejected.jsonl"] == [b""] * 3
     shown = synthgen("show", "run", cwd=tmp_path)
