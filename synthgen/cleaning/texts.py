@@ -11,8 +11,8 @@ from synthgen.dedup.greedy import Texts
 from synthgen.errors import ParseError
 from synthgen.formats import open_format, sniff_format
 from synthgen.formats.labels import tag_column
-from synthgen.formats.turns import from_json
 from synthgen.rows.shapes import COMPARED, canonical
+from synthgen.rows.text import from_json
 from synthgen.types import Sample
 
 COLUMNS = COMPARED

@@ -14,7 +14,6 @@ from synthgen.formats.turns import (
     call_of,
     calls_tools,
     content_fault,
-    from_json,
     lost,
     meta_of,
     results_fault,
@@ -26,6 +25,7 @@ from synthgen.formats.turns import (
     turns_fault,
     unread,
 )
+from synthgen.rows.text import from_json
 from synthgen.types import Message, Role, Sample, ToolCall
 
 _OWN = frozenset({"messages", "tools", "label"})

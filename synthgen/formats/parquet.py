@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import orjson
 
-from synthgen.formats.turns import from_json, to_json
+from synthgen.formats.turns import to_json
 from synthgen.rows.table import OURS
-from synthgen.rows.text import from_line
+from synthgen.rows.text import from_json, from_line
 
 _GROUP_ROWS, _GROUP_BYTES = 10_000, 16_000_000
 # Objects whose keys differ from row to row: as columns, each would get the keys of all, and trainers would read them.

@@ -14,7 +14,6 @@ from synthgen.formats.turns import (
     calls_tools,
     columns_of,
     content_fault,
-    from_json,
     lost,
     meta_of,
     results_fault,
@@ -26,6 +25,7 @@ from synthgen.formats.turns import (
     turns_fault,
     unread,
 )
+from synthgen.rows.text import from_json
 from synthgen.types import Message, Sample, ToolCall
 
 _OWN = frozenset({"conversations", "system", "tools"})

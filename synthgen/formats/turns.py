@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from synthgen.errors import ParseError
+from synthgen.rows.text import from_json
 from synthgen.types import Message, Sample, ToolCall
 
 _CALL_KEYS = frozenset({"id", "type", "function", "name", "arguments"})
@@ -56,18 +57,6 @@ def _key(key: Any) -> bytes:
     if type(key) is not str:
         raise orjson.JSONEncodeError("a key that is no text")
     return orjson.dumps(key) + b": "
-
-
-def from_json(text: str) -> Any:
-    """The value; ValueError where it is no JSON. Python's own reader, since whole numbers may be of any length."""
-    try:
-        return json.loads(text, parse_constant=_no_constant)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def _plain(value: Any) -> Any:

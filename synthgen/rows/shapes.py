@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
+
+from synthgen.rows.text import from_json
 
 # What is asked. The first that is there and holds something counts; which one that is depends on what is wanted.
 _ASKED = ("query", "problem")
@@ -99,14 +100,10 @@ def _parsed(column: str, value: Any) -> Any:
     if column not in _LISTS and column not in (*_OBJECTS, *_CONVERSATIONS):
         return value
     try:
-        found = json.loads(value, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+        found = from_json(value)
+    except ValueError:
         return value
     return found if isinstance(found, dict if column in _OBJECTS else list) else value
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def _conversation(fields: Mapping[str, Any]) -> str | None:

@@ -9,8 +9,9 @@ from typing import Any
 from synthgen.errors import ParseError
 from synthgen.formats.labels import meaning
 from synthgen.formats.messages import THOUGHT, is_call, role_of
-from synthgen.formats.turns import from_json, to_json
+from synthgen.formats.turns import to_json
 from synthgen.rows.shapes import canonical
+from synthgen.rows.text import from_json
 from synthgen.types import Role
 from synthgen.validating.kinds import Kind
 

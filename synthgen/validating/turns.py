@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from synthgen.formats.messages import THOUGHT, TOOL_NAME
-from synthgen.formats.turns import from_json
+from synthgen.rows.text import from_json
 
 Found = tuple[str, str]  # rule and what is there
 
